@@ -1,0 +1,89 @@
+"""What ``ctr`` and ``runc`` print when they fail, mapped to the error tree: one table, here and nowhere else.
+
+The texts come from containerd 1.6, 1.7 and 2.1. ``ctr`` up to 1.7 ends them with ``: unknown`` or ``: not found``,
+2.x mostly does not, and either ``ctr`` may talk to either daemon; so no pattern relies on such an ending alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pluginexec.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PluginExecError,
+    Unavailable,
+    Unknown,
+)
+
+RUNTIME_STATE_IS_STALE = "container with given ID already exists"
+"""runc's words for state left under its root by a container that containerd has forgotten."""
+
+_SHOWN = 600
+_START_CONTAINERD = "is containerd running, and is this its socket? 'Containerd' starts a private one"
+_INSTALL = "install it (Debian: apt-get install containerd runc), or name another"
+
+# The first pattern that is found decides, so the order matters: what names a cause stands before what names a class.
+_TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
+    # No way to containerd. Before "context deadline exceeded", which 1.6 says of a socket that is not there.
+    (r"connect: permission denied", PermissionDenied, "run as root, or as a user who may open the socket"),
+    (r"cannot access socket .*: permission denied", PermissionDenied, "run as root, or as a user who may open it"),
+    (r"failed to dial|cannot access socket|connection refused|transport is closing", Unavailable, _START_CONTAINERD),
+    (r"error reading from server|error reading server preface|code = Unavailable", Unavailable, _START_CONTAINERD),
+    (r"context deadline exceeded|code = DeadlineExceeded|code = Canceled|context canceled", DeadlineExceeded, None),
+    # runc's own words, which come before ctr's class.
+    (re.escape(RUNTIME_STATE_IS_STALE), AlreadyExists, None),
+    (r"unable to retrieve OCI runtime error .*fork/exec", FailedPrecondition, f"the runtime cannot be run: {_INSTALL}"),
+    (r"binary not installed|failed to start shim|invalid custom binary path", FailedPrecondition, _INSTALL),
+    (r"invalid runtime name", InvalidArgument, None),
+    (r"failed to start binary process|unknown STDIO scheme", FailedPrecondition, "the logger needs /bin/sh"),
+    (r"exec: \"?.*(no such file or directory|not found in \$PATH)", InvalidArgument, "process.args[0] is not there"),
+    (r"exec: \"?.*permission denied", InvalidArgument, "process.args[0] is not executable"),
+    (r"process property must not be empty|invalid rootfs|args must not be empty", InvalidArgument, None),
+    (r"decoding spec config file failed|cannot load spec config file", InvalidArgument, None),
+    (r"failed validation|must match \^|namespace validation|greater than maximum|key required", InvalidArgument, None),
+    (r"invalid signal|unknown error after kill: .*invalid argument", InvalidArgument, None),
+    (r"container id must be provided|failed parsing subscription filters", InvalidArgument, None),
+    (r"flag provided but not defined|No help topic for", FailedPrecondition, "this ctr is too old or too new"),
+    # States of a task.
+    (r"must be stopped before deletion|cannot delete a non stopped container", FailedPrecondition, None),
+    (r"cannot (pause|resume|exec in|start) a ", FailedPrecondition, None),
+    (r"cannot delete running task", FailedPrecondition, None),
+    # The classes themselves, last.
+    (r"already exists", AlreadyExists, None),
+    (r"process already finished|no running (task|process) found|process does not exist", NotFound, None),
+    (r"container does not exist", NotFound, None),
+    (r"in namespace \".*\": not found|task \S+ not found|: not found", NotFound, None),
+    (r"failed precondition", FailedPrecondition, None),
+    (r"invalid argument", InvalidArgument, None),
+    (r"permission denied|operation not permitted", PermissionDenied, None),
+)
+
+
+def task_exists(message: str, id: str) -> bool:
+    """Tell whether containerd refused because of a task, not a container: the shim of an earlier one is left."""
+    return f"task {id}: already exists" in message
+
+
+def complaint_in(stderr: str) -> str:
+    """Return the error text in ``stderr`` as one line: from the first line that starts with ``ctr: `` to the end."""
+    # Lines before it are logrus warnings; the text itself may span lines (a logger that is missing, in 1.6 and 1.7).
+    start = re.search(r"^ctr: ", stderr, re.MULTILINE)
+    return " ".join(stderr[start.start() if start else 0 :].split())
+
+
+def error_from_complaint(
+    stderr: str, *, argv: Sequence[str], returncode: int, operation: str, id: str | None
+) -> PluginExecError:
+    """Return the error that a failed command's ``stderr`` stands for; ``Unknown`` where no pattern is found."""
+    text = complaint_in(stderr)
+    rows = (row for row in _TABLE if re.search(row[0], text, re.IGNORECASE))
+    _, kind, hint = next(rows, ("", Unknown, None))
+    shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} ... {text[-_SHOWN // 2 :]}"
+    message = shown or f"{argv[0]} ended with code {returncode} and said nothing"
+    return kind(message, operation=operation, id=id, argv=argv, returncode=returncode, stderr=stderr, hint=hint)

@@ -1,0 +1,157 @@
+"""What is done when a plugin has ended: find out how, write it down, delete, drain, forget, tell the handler.
+
+Each end has a worker thread of its own: nothing blocks the thread that reads the events, and a handler may take its
+time, or start the plugin again and wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Protocol
+
+from pluginexec.cgroups import oom_killed
+from pluginexec.client import Client
+from pluginexec.errors import PluginExecError
+from pluginexec.lifecycle import Lifecycle
+from pluginexec.plugin import Plugin
+from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
+
+log = logging.getLogger(__name__)
+
+DELETIONS_AT_ONCE = 8
+"""How many ``ctr`` processes may delete at the same time, when many plugins end at once."""
+
+
+class ExitHandler(Protocol):
+    """Who is told of exits."""
+
+    def handle_exit_event(self, id: str, status: ExitStatus) -> None:
+        """Take the exit of a plugin, once, after its last byte; the id is free again, so it may be created anew.
+
+        Called on a thread of its own; what it raises is logged.
+        """
+
+
+class Endings:
+    """The ends of one executor's plugins."""
+
+    def __init__(
+        self,
+        client: Client,
+        lifecycle: Lifecycle,
+        forget: Callable[[Plugin], None],
+        handler: ExitHandler | None,
+    ) -> None:
+        self._client = client
+        self._lifecycle = lifecycle
+        self._forget = forget
+        self._handler = handler
+        self._deleting = threading.BoundedSemaphore(DELETIONS_AT_ONCE)
+        self._lock = threading.Lock()
+        self._workers: set[threading.Thread] = set()
+
+    def begin(self, plugin: Plugin, event: EventInfo | None, task: Task | None = None) -> None:
+        """Start the worker for a plugin that has ended; ``task`` is what containerd says where no event came.
+
+        Raises ``RuntimeError`` where no thread can be had.
+        """
+        worker = threading.Thread(
+            target=self._work, args=(plugin, event, task), name=f"pluginexec-{plugin.id}-exit", daemon=True
+        )
+        with self._lock:
+            self._workers.add(worker)
+        try:
+            worker.start()
+        except BaseException:
+            with self._lock:
+                self._workers.discard(worker)
+            raise
+
+    def join(self, timeout: float) -> None:
+        """Wait ``timeout`` seconds at most for the ends that are being dealt with, handlers included."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            # A handler may close the executor: it cannot wait for itself.
+            workers = self._workers - {threading.current_thread()}
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+            if worker.is_alive():
+                log.warning("%s is not done after %g s and is left behind", worker.name, timeout)
+
+    def _work(self, plugin: Plugin, event: EventInfo | None, task: Task | None) -> None:
+        status = _status(plugin, event.exit_code if event else None, event)
+        try:
+            if not event:
+                status = _status(plugin, self._exit_code(plugin, task), None)
+            _record(plugin, status)
+            self._delete(plugin)
+        except Exception:
+            log.exception("%s has ended but could not be cleaned up", plugin.id)
+        plugin.status = status
+        self._forget(plugin)
+        self._tell(plugin.id, status)
+        with self._lock:
+            self._workers.discard(threading.current_thread())
+
+    def _tell(self, id: str, status: ExitStatus) -> None:
+        if self._handler is None:
+            return
+        try:
+            self._handler.handle_exit_event(id, status)
+        except Exception:
+            log.exception("the exit handler failed for %s", id)
+
+    def _exit_code(self, plugin: Plugin, task: Task | None) -> int | None:
+        """Find out the exit code where no event told it: the kernel first, then containerd."""
+        code = plugin.init.exit_code() if plugin.init else None
+        if code is None and task and task.state is TaskState.STOPPED and task.pid == plugin.pid:
+            try:
+                return self._client.delete_task(plugin.id)
+            except PluginExecError as error:
+                log.warning("the exit code of %s is not known: %s", plugin.id, error)
+        return code
+
+    def _delete(self, plugin: Plugin) -> None:
+        # End of file reaches the relays only now: the shim holds the pipes until the task is deleted.
+        with self._deleting:
+            self._lifecycle.delete_ended(plugin.id)
+        if plugin.streams:
+            plugin.streams.drain()
+        plugin.files.remove(keep_exit=True)
+
+    def bury(self, plugin: Plugin, task: Task | None) -> None:
+        """Deal with a plugin that ended, or never started, while nobody supervised it: all but the handler."""
+        assert plugin.streams
+        plugin.streams.start()
+        never_started = task is not None and task.state is TaskState.CREATED
+        if plugin.files.exist() and not never_started:
+            plugin.pid = task.pid if task else plugin.files.read_pid() or 0
+            known = plugin.files.read_exit()
+            # Its record may have been written before our predecessor died: it has the event's code and time.
+            if known is None or known.pid != plugin.pid:
+                _record(plugin, _status(plugin, self._exit_code(plugin, task), None))
+        if never_started:
+            self._lifecycle.remove_half_made(plugin.id)
+        self._delete(plugin)
+
+
+def _status(plugin: Plugin, exit_code: int | None, event: EventInfo | None) -> ExitStatus:
+    counted = oom_killed(plugin.cgroups_path)
+    return ExitStatus(
+        exit_code=exit_code,
+        exited_at=event.exited_at if event and event.exited_at else datetime.now(timezone.utc),
+        pid=plugin.pid,
+        oom_killed=plugin.oom_event if counted is None else counted,
+    )
+
+
+def _record(plugin: Plugin, status: ExitStatus) -> None:
+    """Write the exit record before anything is deleted: a crash between the two loses no exit."""
+    try:
+        plugin.files.write_exit(status)
+    except OSError as error:
+        log.warning("the exit of %s could not be recorded: %s", plugin.id, error)

@@ -1,0 +1,178 @@
+"""The ``ctr events`` background process: start it, know when it stands, read it, start it again.
+
+``ctr`` gives no sign that its subscription stands, and containerd replays nothing. So a marker, a label of the
+namespace, is set until it is seen on the stream; from then on nothing is missed, and the backend is told to look at
+what happened before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import subprocess
+import threading
+import time
+from typing import Protocol
+
+from pluginexec.ctr import Ctr, close_pipes, kill_group
+from pluginexec.errors import PluginExecError
+from pluginexec.eventlines import LabelsEvent, TaskEvent, parse_line
+from pluginexec.types import EventInfo, EventType
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.1
+"""Seconds before a stream that ended is started again; doubled with each failure."""
+LONGEST_PAUSE = 2.0
+MARK_TIMEOUT = 5.0
+"""Seconds for one marker; containerd needs 15 ms, unless it hangs."""
+STUCK_AFTER = 10.0
+"""Seconds without the marker on the stream, after which another stream is tried."""
+DISTRUST_AFTER = 2.0
+"""Seconds for which a new stream is believed: what it missed was before it began."""
+_JOIN_TIMEOUT = 5.0
+_LONGEST_LINE = 1 << 20
+_MARKER_LABEL = "pluginexec.ready"
+
+
+class Backend(Protocol):
+    """Who wants the events; both methods are called on the stream's threads and must not block."""
+
+    def process_event(self, id: str, event_type: EventType, event_info: EventInfo) -> None:
+        """Take one event of one container."""
+
+    def events_connected(self) -> None:
+        """Learn that the stream stands, anew: whatever happened before must be found out by asking."""
+
+
+class EventStream:
+    """The events of one namespace, delivered to a backend until ``close``.
+
+    Its thread ``pluginexec-events`` owns the ``ctr`` child; a second one reads it while it lives.
+    """
+
+    def __init__(self, ctr: Ctr, backend: Backend) -> None:
+        self._ctr = ctr
+        self._backend = backend
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stood_at = time.monotonic()
+        self._complained: set[str] = set()
+        self.malformed = 0
+        """How many lines were skipped because they did not parse."""
+        self._thread = threading.Thread(target=self._run, name="pluginexec-events", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the child and both threads; no event is delivered after this returns."""
+        self._closed.set()
+        self._end_child()
+        self._thread.join()
+
+    def distrust(self) -> None:
+        """Start anew, unless the stream has only just begun: it missed an event, so it hangs."""
+        if time.monotonic() - self._stood_at > DISTRUST_AFTER:
+            self._end_child()
+
+    def _end_child(self) -> None:
+        with self._lock:
+            child = self._child
+        if child:
+            kill_group(child)
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._closed.is_set():
+            try:
+                stood = self._follow()
+            except PluginExecError as error:
+                stood = False
+                self._complain(type(error).__name__, f"no events from containerd: {error}")
+            if stood:
+                self._complained.clear()
+            pause = FIRST_PAUSE if stood else min(pause * 2, LONGEST_PAUSE)
+            self._closed.wait(pause)
+
+    def _follow(self) -> bool:
+        """Follow one ``ctr events`` to its end; return whether it ever stood."""
+        nonce = secrets.token_hex(8)
+        child = self._ctr.start("events", events_filter(self._ctr.namespace))
+        stands = threading.Event()
+        reader = threading.Thread(
+            target=self._read, args=(child, nonce, stands), name="pluginexec-events-reader", daemon=True
+        )
+        try:
+            with self._lock:
+                self._child = child
+            reader.start()
+            if not self._closed.is_set() and self._mark(nonce, stands, reader):
+                self._stood_at = time.monotonic()
+                self._backend.events_connected()
+                reader.join()
+            return stands.is_set()
+        finally:
+            with self._lock:
+                self._child = None
+            kill_group(child)
+            # The reader ends with the child, unless something that left the group holds the pipe.
+            reader.join(_JOIN_TIMEOUT)
+            if not reader.is_alive():
+                close_pipes(child)
+
+    def _mark(self, nonce: str, stands: threading.Event, reader: threading.Thread) -> bool:
+        """Set the marker until it is seen on the stream."""
+        deadline = time.monotonic() + STUCK_AFTER
+        wait = 0.01
+        while reader.is_alive() and not self._closed.is_set() and time.monotonic() < deadline:
+            label = f"{_MARKER_LABEL}={nonce}"
+            namespace = self._ctr.namespace
+            self._ctr.run(
+                "namespaces", "label", namespace, label, operation="mark the event stream", timeout=MARK_TIMEOUT
+            )
+            if stands.wait(wait):
+                return True
+            wait = min(wait * 2, 0.5)
+        return stands.is_set()
+
+    def _read(self, child: subprocess.Popen[bytes], nonce: str, stands: threading.Event) -> None:
+        assert child.stdout is not None
+        with contextlib.suppress(ValueError, OSError):  # closed under our feet
+            while line := child.stdout.readline(_LONGEST_LINE):
+                if not self._closed.is_set():
+                    self._take(line, nonce, stands)
+
+    def _take(self, line: bytes, nonce: str, stands: threading.Event) -> None:
+        try:
+            event = parse_line(line)
+        except ValueError as error:
+            self.malformed += 1
+            # ctr's own last words come this way too: its stderr is behind its stdout.
+            self._complain(str(error), f"event line skipped ({error}): {line[:200].decode(errors='replace').strip()}")
+            return
+        if event.namespace != self._ctr.namespace:
+            return
+        if isinstance(event, LabelsEvent):
+            if event.labels.get(_MARKER_LABEL) == nonce:
+                stands.set()
+            return
+        self._deliver(event)
+
+    def _deliver(self, event: TaskEvent) -> None:
+        try:
+            self._backend.process_event(event.info.container_id, event.type, event.info)
+        except Exception:
+            log.exception("event of %s was not processed", event.info.container_id)
+
+    def _complain(self, kind: str, message: str) -> None:
+        """Log the first of each kind; a stream that is down for an hour is one line, not thousands."""
+        if kind not in self._complained and not self._closed.is_set():
+            self._complained.add(kind)
+            log.warning("%s", message)
+
+
+def events_filter(namespace: str) -> str:
+    """Return the filter for what we act on: commas mean "and", and values need the quotes."""
+    # Exec events of others can come a thousand a second; they are left with containerd.
+    return f'namespace=="{namespace}",topic~="^/(tasks/(exit|oom)|namespaces/update)$"'

@@ -1,0 +1,175 @@
+"""The kernel's word on the end of an init process, by pidfd.
+
+It comes even while containerd or ``ctr`` is dead or hung.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+GRACE = 1.0
+"""Seconds that containerd's own event may come later than the kernel's, before we ask."""
+RETRY = 1.0
+"""Seconds before asking again, when the answer was no answer."""
+
+# <linux/pidfd.h>, since Linux 6.15: struct pidfd_info up to exit_code, and the ioctl that fills it.
+_INFO = struct.Struct("=QQ11Ii")
+_INFO_EXIT = 1 << 3
+_PIDFD_GET_INFO = (3 << 30) | (_INFO.size << 16) | (0xFF << 8) | 11
+_REAP_TIMEOUT = 0.5
+
+
+class InitProcess:
+    """An init process, held by a pidfd: never a pid that may have become another process."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+
+    @classmethod
+    def open(cls, pid: int, *, started_since: float = 0.0) -> InitProcess | None:
+        """Return the process that has ``pid`` now; ``None`` if there is none.
+
+        ``started_since`` is a time of ``boot_seconds``: a process that started before it is not the one meant.
+        """
+        try:
+            init = cls(pid, os.pidfd_open(pid))
+        except (OSError, OverflowError, ValueError):
+            return None
+        # Read after the pidfd was opened: if that has not ended then, both are of the same process.
+        started = _start_seconds(pid)
+        if started is None or started < started_since or init.has_ended():
+            init.close()
+            return None
+        return init
+
+    def has_ended(self) -> bool:
+        """Tell whether the process has ended, reaped or not."""
+        if self.pidfd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of a process that has ended, 128+n for signal n; ``None`` if the kernel cannot tell."""
+        # The kernel knows it only once the shim has reaped the process, and only from Linux 6.15 on.
+        deadline = time.monotonic() + _REAP_TIMEOUT
+        while time.monotonic() < deadline:
+            buffer = bytearray(_INFO.pack(_INFO_EXIT, *[0] * 13))
+            try:
+                fcntl.ioctl(self.pidfd, _PIDFD_GET_INFO, buffer)
+            except OSError as error:
+                if error.errno != errno.ESRCH:  # ESRCH: ended, and nothing else to tell, until it is reaped
+                    return None
+            else:
+                mask, *_, status = _INFO.unpack(buffer)
+                if mask & _INFO_EXIT:
+                    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            time.sleep(0.01)
+        return None
+
+    def close(self) -> None:
+        """Give the pidfd back."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def boot_seconds() -> float:
+    """Return the time on the clock that the kernel stamps processes with; setting the wall clock does not move it."""
+    # One tick less: the kernel rounds a start time down to whole ticks.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - 1 / os.sysconf("SC_CLK_TCK")
+
+
+def _start_seconds(pid: int) -> float | None:
+    """Return when a process started, on the clock of ``boot_seconds``; psutil's figure moves with the wall clock."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The second field, the name, is in parentheses and may hold anything; the start time is the 22nd.
+    return int(stat.rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+
+
+class Watch:
+    """One thread that waits for the end of any watched process, and then sees that somebody looks into it.
+
+    ``look`` is called on that thread, a moment after an end, or when ``poke`` asks for it; it returns whether it came
+    to a result, and is called again later if not.
+    """
+
+    def __init__(self, look: Callable[[], bool]) -> None:
+        self._look = look
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._lock = threading.Lock()
+        self._due: float | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="pluginexec-watch", daemon=True)
+        self._thread.start()
+
+    def add(self, init: InitProcess) -> None:
+        """Watch a process, until its pidfd is closed."""
+        self._epoll.register(init.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def poke(self, after: float = 0.0) -> None:
+        """Have ``look`` called ``after`` so many seconds, or sooner if that is due anyway."""
+        with self._lock:
+            if not self._closed:
+                self._set_due(time.monotonic() + after)
+                os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """End the thread; what is still watched is closed by its owner."""
+        with self._lock:
+            self._closed = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        self._epoll.close()
+        os.close(self._wake)
+
+    def _set_due(self, at: float) -> None:
+        self._due = at if self._due is None else min(self._due, at)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                timeout = None if self._due is None else max(0.0, self._due - time.monotonic())
+            for descriptor, _ in self._epoll.poll(timeout):
+                if descriptor == self._wake:
+                    os.eventfd_read(self._wake)
+                else:
+                    with self._lock:
+                        self._set_due(time.monotonic() + GRACE)
+            if self._take_due() and not self._look_safely():
+                with self._lock:
+                    self._set_due(time.monotonic() + RETRY)
+
+    def _take_due(self) -> bool:
+        with self._lock:
+            if self._closed or self._due is None or time.monotonic() < self._due:
+                return False
+            self._due = None
+            return True
+
+    def _look_safely(self) -> bool:
+        try:
+            return self._look()
+        except Exception:
+            log.exception("looking after plugins failed; it is tried again")
+            return False

@@ -1,0 +1,55 @@
+"""Where containerd listens, which binaries to use, and how long to wait."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from pluginexec.checks import check_namespace
+from pluginexec.client import Client
+from pluginexec.ctr import Ctr, Runner, Subprocesses
+from pluginexec.errors import InvalidArgument
+from pluginexec.events import Backend
+
+DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
+
+
+def _address_from_environment() -> str:
+    # ctr reads this variable too; an empty one counts as unset there.
+    return os.environ.get("CONTAINERD_ADDRESS") or DEFAULT_ADDRESS
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A containerd, and the commands that talk to it.
+
+    - ``address``: the path of its socket; by default ``$CONTAINERD_ADDRESS``, else ``/run/containerd/containerd.sock``;
+    - ``ctr``: the ``ctr`` to run, a name on the ``PATH`` or a path;
+    - ``runtime``: the OCI runtime, a name (``runc``, ``crun``) or a path; ``None`` leaves the choice to containerd,
+      whose own default is ``runc``;
+    - ``timeout``: seconds that one command may take. Deletions are given at least 30, because a deletion cut short
+      leaks the shim and blocks the id.
+
+    Nothing is tried here: a containerd that is not there shows at the first operation, as ``Unavailable``.
+    Raises ``InvalidArgument`` for an address that is no path and for a timeout that is not positive.
+    """
+
+    address: str = field(default_factory=_address_from_environment)
+    ctr: str = "ctr"
+    runtime: str | None = None
+    timeout: float = 30.0
+    runner: Runner = field(default_factory=Subprocesses, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.address, str) or not self.address or "\0" in self.address:
+            raise InvalidArgument(f"address {self.address!r} is not the path of a socket")
+        if "://" in self.address:
+            # ctr takes the whole of "unix:///x" for a path, and then waits for it.
+            raise InvalidArgument(f"address {self.address!r} has a scheme; ctr wants the bare path of the socket")
+        if not self.timeout > 0:
+            raise InvalidArgument(f"timeout {self.timeout!r} is not a positive number of seconds")
+
+    def new_client(self, namespace: str, backend: Backend | None = None) -> Client:
+        """Return a client for one namespace, whose ``listen`` delivers containerd's events to ``backend``."""
+        ctr = Ctr(self.runner, self.ctr, self.address, check_namespace(namespace), self.timeout)
+        return Client(ctr, runtime=self.runtime, backend=backend)

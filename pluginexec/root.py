@@ -1,0 +1,188 @@
+"""The root directory: its lock, and the files of each plugin.
+
+::
+
+    ROOT/                       0700
+      lock                      flock: one executor per root
+      runtime-root/             the OCI runtime's state
+      containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pluginexec.checks import check_id
+from pluginexec.errors import FailedPrecondition, InvalidArgument, PermissionDenied, PluginExecError, Unavailable
+from pluginexec.types import ExitStatus
+
+EXITS_KEPT = 256
+"""How many exit records of ended plugins a root keeps; the oldest go first."""
+_ATTACH_TIMEOUT = 5.0
+_TAKEN_HINT = "close the other executor first, or give this one another root directory"
+
+
+class Root:
+    """A root directory, locked for this process until ``close``."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.path = _absolute(directory)
+        self.runtime_root = self.path / "runtime-root"
+        self._containers = self.path / "containers"
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._containers.mkdir(mode=0o700, exist_ok=True)
+            self._lock = take_lock(self.path / "lock")
+        except OSError as error:
+            raise file_error(error, f"root directory {str(self.path)!r} cannot be used") from error
+        if self._lock is None:
+            raise FailedPrecondition(f"root directory {str(self.path)!r} is in use", hint=_TAKEN_HINT)
+
+    def close(self) -> None:
+        """Let another executor have the root."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def plugin(self, id: str) -> PluginFiles:
+        """Return the files of one plugin; nothing is made yet. ``InvalidArgument`` for a bad id."""
+        return PluginFiles(self._containers / check_id(id))
+
+    def old_exits(self) -> list[PluginFiles]:
+        """Return the plugins whose exit record is older than the newest ``EXITS_KEPT``."""
+        records = []
+        for path in self._containers.glob("*/exit.json"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                records.append((path.stat().st_mtime_ns, path))
+        return [PluginFiles(path.parent) for _, path in sorted(records)[:-EXITS_KEPT]]
+
+
+class PluginFiles:
+    """The files of one plugin, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.id = directory.name
+        self.directory = directory
+        self.config = directory / "config.json"
+        self.stdout = directory / "stdout"
+        self.stderr = directory / "stderr"
+        self.attached = directory / "attached"
+        self.pid = directory / "pid"
+        self._exit = directory / "exit.json"
+
+    def make(self, spec: dict[str, Any]) -> None:
+        """Make the directory afresh, with the spec in it."""
+        self.remove()
+        try:
+            self.directory.mkdir(mode=0o700, parents=True)
+            self.config.write_text(json.dumps(spec), encoding="utf-8")
+        except OSError as error:
+            raise file_error(error, f"directory {str(self.directory)!r} cannot be made") from error
+
+    def remove(self, *, keep_exit: bool = False) -> None:
+        """Remove the directory; with ``keep_exit``, all in it but the exit record."""
+        if not keep_exit:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            return
+        for path in (self.config, self.stdout, self.stderr, self.attached, self.pid):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def exist(self) -> bool:
+        """Tell whether a plugin of this id was created here and not yet cleaned up."""
+        return self.config.exists()
+
+    def attach(self) -> int:
+        """Take the lock that tells the logger that somebody reads; closing the descriptor releases it."""
+        deadline = time.monotonic() + _ATTACH_TIMEOUT
+        # The logger tries the lock itself, for an instant, to learn whether anybody holds it.
+        while (lock := take_lock(self.attached)) is None:
+            if time.monotonic() > deadline:
+                raise FailedPrecondition(f"{str(self.attached)!r} is locked by another process")
+            time.sleep(0.005)
+        return lock
+
+    def read_pid(self) -> int | None:
+        """Return the pid that ``ctr`` wrote; what it names now must be checked."""
+        try:
+            return int(self.pid.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def read_spec(self) -> dict[str, Any]:
+        """Return the spec that the plugin was created with; empty if it cannot be read."""
+        try:
+            spec = json.loads(self.config.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return spec if isinstance(spec, dict) else {}
+
+    def write_exit(self, status: ExitStatus) -> None:
+        """Write the exit record, whole or not at all; ``OSError`` if that fails."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self.directory / "exit.json.new"
+        record = {
+            "exit_code": status.exit_code,
+            "exited_at": status.exited_at.isoformat(),
+            "pid": status.pid,
+            "oom_killed": status.oom_killed,
+        }
+        new.write_text(json.dumps(record), encoding="utf-8")
+        new.replace(self._exit)
+
+    def read_exit(self) -> ExitStatus | None:
+        """Return the exit record, or ``None`` if there is none."""
+        try:
+            record = json.loads(self._exit.read_bytes())
+            return ExitStatus(
+                exit_code=record["exit_code"],
+                exited_at=datetime.fromisoformat(record["exited_at"]),
+                pid=record["pid"],
+                oom_killed=record["oom_killed"],
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def take_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock on ``path``, or ``None`` if somebody else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def file_error(error: OSError, what: str) -> PluginExecError:
+    """Return the error of the tree for a file that could not be made, read or written."""
+    message = f"{what}: {error.strerror or error}"
+    if isinstance(error, PermissionError):
+        return PermissionDenied(message, hint="run as root")
+    if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
+        return InvalidArgument(message)
+    return Unavailable(message)
+
+
+def _absolute(directory: str | os.PathLike[str]) -> Path:
+    try:
+        text = os.path.abspath(os.fsdecode(directory))
+        # The path travels through containerd's API, whose strings are UTF-8.
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"root directory {directory!r} is not a path in UTF-8") from error
+    if "\0" in text or not os.fspath(directory):
+        raise InvalidArgument(f"root directory {directory!r} is not a path")
+    return Path(text)

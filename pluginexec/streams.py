@@ -1,0 +1,253 @@
+"""The streams of one plugin: its FIFOs and their relays, from before it starts until after it was deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import logging
+import os
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import BinaryIO
+
+from pluginexec.ctr import close_pipes, kill_group
+from pluginexec.errors import InvalidArgument
+from pluginexec.logger import NO_LOGGER, logger_arguments, redirect_to_fifo, redirect_to_file
+from pluginexec.relay import Relay, close_writer
+from pluginexec.root import PluginFiles, file_error
+from pluginexec.types import Sink, Writer
+
+log = logging.getLogger(__name__)
+
+PIPE_SIZE = 1 << 20
+"""Bytes a FIFO holds; the kernel's 64 KiB halve the throughput."""
+DRAIN_IDLE = 10.0
+"""Seconds without a byte, after the task was deleted, that the end of a stream is waited for."""
+DRAIN_TOTAL = 60.0
+"""Seconds in all that the end of the streams is waited for, however much still comes."""
+STOP_TIMEOUT = 5.0
+"""Seconds that a writer may take to return when the relays are stopped."""
+
+
+class Streams:
+    """The relays of one plugin, with the lock that tells its logger that somebody reads."""
+
+    def __init__(self) -> None:
+        self.arguments: tuple[str, ...] = NO_LOGGER
+        """The arguments of ``ctr run`` for these streams."""
+        self._relays: list[Relay] = []
+        self._unfed: list[Writer] = []
+        self._fifos: list[Path] = []
+        self._lock: int | None = None
+        self._attached: _Attached | None = None
+        self._started = False
+
+    @classmethod
+    def create(cls, files: PluginFiles, stdout: Sink, stderr: Sink) -> Streams:
+        """Make the FIFOs of a plugin that is about to start, and open our ends of them.
+
+        Raises ``InvalidArgument`` for a sink that is neither a writer, a path nor ``None``, or a path that cannot be
+        appended to.
+        """
+        redirections = [_prepare(files.stdout, stdout), _prepare(files.stderr, stderr)]
+        streams = cls.open(files, stdout, stderr)
+        if stdout is not None or stderr is not None:
+            lock = files.attached if streams._relays else None
+            streams.arguments = logger_arguments(redirections[0], redirections[1], lock)
+        return streams
+
+    @classmethod
+    def open(cls, files: PluginFiles, stdout: Sink, stderr: Sink) -> Streams:
+        """Open the FIFOs that are there, read ends first, then take the lock.
+
+        A writer gets nothing where the plugin was created with a path or ``None``: there is no FIFO then.
+        """
+        streams = cls()
+        try:
+            for fifo, sink in zip((files.stdout, files.stderr), _shared(stdout, stderr), strict=True):
+                source = _open_fifo(fifo)
+                if source is not None:
+                    streams._fifos.append(fifo)
+                    streams._relays.append(Relay(f"{files.id}-{fifo.name}", source, _writer(sink)))
+                elif sink is not None and not isinstance(sink, (str, os.PathLike)):
+                    streams._unfed.append(sink)
+            if streams._relays:
+                streams._lock = files.attach()
+        except BaseException:
+            streams.discard()
+            raise
+        return streams
+
+    @classmethod
+    def attach(cls, id: str, start: Callable[[], subprocess.Popen[bytes]], stdout: Sink, stderr: Sink) -> Streams:
+        """Attach to the streams of a plugin that something else created, through ``ctr tasks attach``."""
+        attached = _Attached(id, start)
+        streams = cls()
+        for name, pipe, sink in zip(("stdout", "stderr"), attached.pipes, _shared(stdout, stderr), strict=True):
+            if pipe:
+                streams._relays.append(Relay(f"{id}-{name}", os.dup(pipe.fileno()), _writer(sink)))
+        streams._attached = attached
+        return streams
+
+    def start(self) -> None:
+        """Start the relays."""
+        self._started = True
+        for relay in self._relays:
+            relay.start()
+
+    def drain(self) -> None:
+        """Wait for the end of both streams, after the task was deleted; then give everything back.
+
+        The end comes when the last process that holds the plugin's pipe is gone. One outside its pid namespace may
+        hold it for ever: then, after ``DRAIN_IDLE`` seconds without a byte, the rest is given up, with a warning.
+        """
+        self._nudge()
+        since = time.monotonic()
+        for relay in self._relays:
+            if not relay.join(since + DRAIN_TOTAL, since=since, idle=DRAIN_IDLE):
+                log.warning("%s has no end: a process holds it open, or its writer blocks; given up", relay.name)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the relays where they are, close the writers, release the lock; what was not read stays readable."""
+        if not self._started:
+            self.discard()
+            return
+        for relay in self._relays:
+            relay.stop()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for relay in self._relays:
+            if relay.join(deadline):
+                relay.dispose()
+            else:
+                log.warning("writer of %s blocks; its thread is left behind", relay.name)
+        for writer in self._unfed:
+            close_writer(writer, "a stream that is not relayed")
+        self._release()
+
+    def discard(self) -> None:
+        """Give everything back without a byte relayed and with no writer closed: the plugin did not start."""
+        for relay in self._relays:
+            relay.dispose()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self._attached:
+            self._attached.end()
+
+    def _nudge(self) -> None:
+        """Open and close the write ends: a FIFO that nobody opened for writing since we did never shows its end."""
+        for fifo in self._fifos:
+            with contextlib.suppress(OSError):  # not there, or nobody reads it any more
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+
+class _Attached:
+    """A ``ctr tasks attach``, with the thread that owns it: the kernel kills the child when that thread ends."""
+
+    def __init__(self, id: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        started: Future[subprocess.Popen[bytes]] = Future()
+        self._thread = threading.Thread(target=_own, args=(start, started), name=f"pluginexec-{id}-attach", daemon=True)
+        self._thread.start()
+        self._process = started.result()
+        self.pipes = (self._process.stdout, self._process.stderr)
+
+    def end(self) -> None:
+        """SIGKILL: any other signal would be forwarded to the plugin."""
+        kill_group(self._process)
+        self._thread.join()
+        close_pipes(self._process)
+
+
+def _own(start: Callable[[], subprocess.Popen[bytes]], started: Future[subprocess.Popen[bytes]]) -> None:
+    try:
+        process = start()
+    except BaseException as error:
+        started.set_exception(error)
+        return
+    started.set_result(process)
+    process.wait()
+
+
+class _Shared:
+    """A writer that was given for both streams: it is closed when both have ended."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.write = writer.write
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._users = 2
+
+    def close(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._writer.close()
+
+
+def _prepare(fifo: Path, sink: Sink) -> str:
+    """Make what the logger writes to, and return the redirection to it."""
+    if sink is None or isinstance(sink, (str, os.PathLike)):
+        if sink is not None:
+            _open_file(sink).close()  # the logger cannot tell us that it may not
+        return redirect_to_file(sink)
+    try:
+        os.mkfifo(fifo, 0o600)
+    except OSError as error:
+        raise file_error(error, f"FIFO {str(fifo)!r} cannot be made") from error
+    return redirect_to_fifo(fifo)
+
+
+def check_sink(sink: object) -> None:
+    """Raise ``InvalidArgument`` unless ``sink`` is a writer, a path or ``None``."""
+    if sink is None or isinstance(sink, (str, os.PathLike)):
+        return
+    if not callable(getattr(sink, "write", None)) or not callable(getattr(sink, "close", None)):
+        raise InvalidArgument(f"a sink is a path, None, or has write(bytes) and close(); got {type(sink).__name__}")
+    if isinstance(sink, io.TextIOBase):
+        raise InvalidArgument("a sink takes bytes, and this file is open for text: use its .buffer, or mode 'wb'")
+
+
+def _shared(stdout: Sink, stderr: Sink) -> tuple[Sink, Sink]:
+    """Return the sinks, with a writer that was given for both behind a count of its users."""
+    if stdout is not stderr or stdout is None or isinstance(stdout, (str, os.PathLike)):
+        return stdout, stderr
+    shared = _Shared(stdout)
+    return shared, shared
+
+
+def _writer(sink: Sink) -> Writer | None:
+    """Return a writer for ``sink``, where the bytes pass through us even if it is a path."""
+    return _open_file(sink) if isinstance(sink, (str, os.PathLike)) else sink
+
+
+def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return open(path, "ab", buffering=0)
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"output file {os.fspath(path)!r} cannot be opened: {error}") from error
+
+
+def _open_fifo(path: Path) -> int | None:
+    """Open a FIFO for reading without waiting for a writer; ``None`` if there is no FIFO."""
+    try:
+        if not stat.S_ISFIFO(path.lstat().st_mode):
+            return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise file_error(error, f"FIFO {str(path)!r} cannot be opened") from error
+    with contextlib.suppress(OSError):  # above the user's limit for pipes: slower, but right
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    return descriptor

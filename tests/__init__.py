@@ -1,0 +1,1 @@
+"""Tests of pluginexec, most of them against a real containerd."""

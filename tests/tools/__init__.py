@@ -1,0 +1,1 @@
+"""What tests and demo need of a machine. No part of the package."""
