@@ -21,6 +21,8 @@ DELETE_TIMEOUT = 60.0
 
 # ctr tells the exit code of a task that it deletes in a warning, and only if it is not 0.
 _EXIT_CODE = re.compile(r"exit with non-zero exit code (\d+)")
+_TASKS_HEADER = ["TASK", "PID", "STATUS"]
+_TASKS_ROW = re.compile(r"(\S+)\s+([0-9]{1,10})\s+(\S+)\s*")
 
 
 class Client:
@@ -135,12 +137,16 @@ def run_arguments(
 
 def parse_tasks(stdout: str) -> dict[str, Task]:
     """Parse ``ctr tasks ls``: a header, then ``ID PID STATUS`` in any order."""
+    header, *rows = stdout.splitlines() or [""]
+    # Whoever is not listed counts as ended: an answer that is no list must not pass for an empty one.
+    if header.split() != _TASKS_HEADER:
+        raise Unknown(f"ctr tasks ls printed no list: {header[:100]!r}", operation="list tasks")
     tasks = {}
-    for line in stdout.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) != 3 or not fields[1].isdigit():
+    for line in rows:
+        row = _TASKS_ROW.fullmatch(line)
+        if not row:
             raise Unknown(f"ctr tasks ls printed a line that is not understood: {line[:100]!r}", operation="list tasks")
-        id, pid, state = fields
+        id, pid, state = row.groups()
         known = state in TaskState.__members__
         tasks[id] = Task(id, int(pid), TaskState(state) if known else TaskState.UNKNOWN)
     return tasks

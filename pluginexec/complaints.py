@@ -39,8 +39,11 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     # runc's own words, which come before ctr's class.
     (re.escape(RUNTIME_STATE_IS_STALE), AlreadyExists, None),
     (r"unable to retrieve OCI runtime error .*fork/exec", FailedPrecondition, f"the runtime cannot be run: {_INSTALL}"),
-    (r"binary not installed|failed to start shim|invalid custom binary path", FailedPrecondition, _INSTALL),
-    (r"invalid runtime name", InvalidArgument, None),
+    (
+        r"binary not installed|failed to start shim|invalid custom binary path|invalid runtime name",
+        FailedPrecondition,
+        _INSTALL,
+    ),
     (r"failed to start binary process|unknown STDIO scheme", FailedPrecondition, "the logger needs /bin/sh"),
     (r"exec: \"?.*(no such file or directory|not found in \$PATH)", InvalidArgument, "process.args[0] is not there"),
     (r"exec: \"?.*permission denied", InvalidArgument, "process.args[0] is not executable"),
@@ -48,7 +51,8 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (r"decoding spec config file failed|cannot load spec config file", InvalidArgument, None),
     (r"failed validation|must match \^|namespace validation|greater than maximum|key required", InvalidArgument, None),
     (r"invalid signal|unknown error after kill: .*invalid argument", InvalidArgument, None),
-    (r"container id must be provided|failed parsing subscription filters", InvalidArgument, None),
+    (r"failed parsing subscription filters", InvalidArgument, None),
+    (r"container id must be provided|container \"\" in namespace|namespace is required", InvalidArgument, None),
     (r"flag provided but not defined|No help topic for", FailedPrecondition, "this ctr is too old or too new"),
     # States of a task.
     (r"must be stopped before deletion|cannot delete a non stopped container", FailedPrecondition, None),

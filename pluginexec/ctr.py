@@ -6,6 +6,7 @@ Everything goes through a ``Runner``, so that a test can put a fake in its place
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ _SCRUBBED = "SOURCE_DATE_EPOCH"
 _SCRUBBED_PREFIX = "CONTAINERD_"
 # Without it, 1.7 and later print a deprecation warning on the stderr of every command.
 _QUIET = {"CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
+# Why a command could not be started that may well start later.
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,14 @@ def _start(argv: Sequence[str], stderr: int) -> subprocess.Popen[bytes]:
             env=clean_environment(),
             start_new_session=True,
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise Unavailable(f"cannot start {argv[0]!r}: {error.strerror}", argv=argv) from error
         raise FailedPrecondition(
             f"cannot run {argv[0]!r}: {error.strerror}",
             argv=argv,
             hint=f"install it (Debian: apt-get install containerd runc), or name another {_name(argv)}",
         ) from error
-    except OSError as error:
-        raise Unavailable(f"cannot start {argv[0]!r}: {error.strerror}", argv=argv) from error
     except ValueError as error:
         raise FailedPrecondition(f"cannot run {argv[0]!r}: {error}", argv=argv) from error
 
@@ -112,7 +115,8 @@ def clean_environment() -> dict[str, str]:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL the process group that ``process`` leads, and reap it; its pipes stay open."""
-    if process.poll() is None:
+    # Not poll(): that reaps a leader that ended, and then its group, which may go on, could no longer be named safely.
+    if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()

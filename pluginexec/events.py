@@ -58,7 +58,7 @@ class EventStream:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._stood_at = time.monotonic()
+        self._began_at = time.monotonic()
         self._complained: set[str] = set()
         self.malformed = 0
         """How many lines were skipped because they did not parse."""
@@ -73,7 +73,7 @@ class EventStream:
 
     def distrust(self) -> None:
         """Start anew, unless the stream has only just begun: it missed an event, so it hangs."""
-        if time.monotonic() - self._stood_at > DISTRUST_AFTER:
+        if time.monotonic() - self._began_at > DISTRUST_AFTER:
             self._end_child()
 
     def _end_child(self) -> None:
@@ -90,6 +90,9 @@ class EventStream:
             except PluginExecError as error:
                 stood = False
                 self._complain(type(error).__name__, f"no events from containerd: {error}")
+            except Exception as error:  # no thread can be had, or the backend failed: no reason never to try again
+                stood = False
+                self._complain(type(error).__name__, "the event stream failed", error)
             if stood:
                 self._complained.clear()
             pause = FIRST_PAUSE if stood else min(pause * 2, LONGEST_PAUSE)
@@ -99,6 +102,7 @@ class EventStream:
         """Follow one ``ctr events`` to its end; return whether it ever stood."""
         nonce = secrets.token_hex(8)
         child = self._ctr.start("events", events_filter(self._ctr.namespace))
+        self._began_at = time.monotonic()
         stands = threading.Event()
         reader = threading.Thread(
             target=self._read, args=(child, nonce, stands), name="pluginexec-events-reader", daemon=True
@@ -108,7 +112,7 @@ class EventStream:
                 self._child = child
             reader.start()
             if not self._closed.is_set() and self._mark(nonce, stands, reader):
-                self._stood_at = time.monotonic()
+                self._began_at = time.monotonic()
                 self._backend.events_connected()
                 reader.join()
             return stands.is_set()
@@ -117,7 +121,8 @@ class EventStream:
                 self._child = None
             kill_group(child)
             # The reader ends with the child, unless something that left the group holds the pipe.
-            reader.join(_JOIN_TIMEOUT)
+            if reader.is_alive():
+                reader.join(_JOIN_TIMEOUT)
             if not reader.is_alive():
                 close_pipes(child)
 
@@ -165,11 +170,11 @@ class EventStream:
         except Exception:
             log.exception("event of %s was not processed", event.info.container_id)
 
-    def _complain(self, kind: str, message: str) -> None:
+    def _complain(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Log the first of each kind; a stream that is down for an hour is one line, not thousands."""
         if kind not in self._complained and not self._closed.is_set():
             self._complained.add(kind)
-            log.warning("%s", message)
+            log.warning("%s", message, exc_info=error)
 
 
 def events_filter(namespace: str) -> str:

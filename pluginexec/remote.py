@@ -12,6 +12,8 @@ from pluginexec.errors import InvalidArgument
 from pluginexec.events import Backend
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
+LONGEST_TIMEOUT = 1e6
+"""Seconds; poll(2) takes 24 days of milliseconds, and more is an OverflowError in each command."""
 
 
 def _address_from_environment() -> str:
@@ -27,11 +29,11 @@ class Remote:
     - ``ctr``: the ``ctr`` to run, a name on the ``PATH`` or a path;
     - ``runtime``: the OCI runtime, a name (``runc``, ``crun``) or a path; ``None`` leaves the choice to containerd,
       whose own default is ``runc``;
-    - ``timeout``: seconds that one command may take. Deletions are given at least 30, because a deletion cut short
+    - ``timeout``: seconds that one command may take. Deletions are given at least 60, because a deletion cut short
       leaks the shim and blocks the id.
 
     Nothing is tried here: a containerd that is not there shows at the first operation, as ``Unavailable``.
-    Raises ``InvalidArgument`` for an address that is no path and for a timeout that is not positive.
+    Raises ``InvalidArgument`` for an address that is no path and for a timeout that is not positive, or over 11 days.
     """
 
     address: str = field(default_factory=_address_from_environment)
@@ -46,8 +48,8 @@ class Remote:
         if "://" in self.address:
             # ctr takes the whole of "unix:///x" for a path, and then waits for it.
             raise InvalidArgument(f"address {self.address!r} has a scheme; ctr wants the bare path of the socket")
-        if not self.timeout > 0:
-            raise InvalidArgument(f"timeout {self.timeout!r} is not a positive number of seconds")
+        if not 0 < self.timeout <= LONGEST_TIMEOUT:
+            raise InvalidArgument(f"timeout {self.timeout!r} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
 
     def new_client(self, namespace: str, backend: Backend | None = None) -> Client:
         """Return a client for one namespace, whose ``listen`` delivers containerd's events to ``backend``."""
