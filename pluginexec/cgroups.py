@@ -27,7 +27,7 @@ def oom_killed(cgroups_path: str) -> bool | None:
     for file in (_MOUNT / "memory" / relative / "memory.oom_control", _MOUNT / relative / "memory.events"):
         try:
             found = _OOM_KILLS.search(file.read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError):
+        except (OSError, ValueError):  # a path may hold what no path can, such as a NUL
             continue
         return int(found[1]) > 0 if found else None
     return None

@@ -27,9 +27,10 @@ exec 3<&- 4<&-
 wait
 """
 # 1.7 and later delete stopped tasks as they start. If we are dead at that moment, nobody holds the FIFOs open, and what
-# is in them is forgotten: so keep them open until somebody holds the lock, or the file is gone.
+# is in them is forgotten: so keep them open until somebody holds the lock, or the file is gone. (Given the path, flock
+# would make a file that is gone, and this would never end.)
 _HOLD = """\
-flock -n {lock} true && while [ -e {lock} ] && flock -n {lock} true; do sleep 1; done &
+while flock -n 8 8<{lock}; do sleep 1; done &
 """
 
 

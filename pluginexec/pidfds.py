@@ -66,7 +66,7 @@ class InitProcess:
         """Return the exit code of a process that has ended, 128+n for signal n; ``None`` if the kernel cannot tell."""
         # The kernel knows it only once the shim has reaped the process, and only from Linux 6.15 on.
         deadline = time.monotonic() + _REAP_TIMEOUT
-        while time.monotonic() < deadline:
+        while self.pidfd >= 0 and time.monotonic() < deadline:
             buffer = bytearray(_INFO.pack(_INFO_EXIT, *[0] * 13))
             try:
                 fcntl.ioctl(self.pidfd, _PIDFD_GET_INFO, buffer)

@@ -28,16 +28,27 @@ class Relay:
         self._writer = writer
         self._failed = writer is None
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._lock = threading.Lock()
+        """Guards the descriptors' closing: a number that is used after it is another file's."""
+        self._runs = False
+        self._disposed = False
         self._progressed = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"pluginexec-{name}", daemon=True)
 
     def start(self) -> None:
         """Start to copy."""
-        self._thread.start()
+        self._runs = True
+        try:
+            self._thread.start()
+        except BaseException:
+            self._runs = False
+            raise
 
     def stop(self) -> None:
         """Ask the thread to end after the chunk that it is at; bytes not yet read stay where they are."""
-        os.eventfd_write(self._stop, 1)
+        with self._lock:
+            if self._stop >= 0:
+                os.eventfd_write(self._stop, 1)
 
     def join(self, deadline: float, *, since: float = 0.0, idle: float = float("inf")) -> bool:
         """Wait for the end, and return whether it came.
@@ -54,7 +65,13 @@ class Relay:
         return True
 
     def dispose(self) -> None:
-        """Close the descriptors of a relay that was never started, or whose thread has ended."""
+        """Close the descriptors; while the thread runs that is left to it, at its end. May be called again."""
+        with self._lock:
+            self._disposed = True
+            if not self._runs:
+                self._close()
+
+    def _close(self) -> None:
         for descriptor in (self._source, self._stop):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -68,6 +85,10 @@ class Relay:
         finally:
             if self._writer is not None:
                 close_writer(self._writer, self.name)
+            with self._lock:
+                self._runs = False
+                if self._disposed:
+                    self._close()
 
     def _copy(self) -> None:
         poll = select.poll()

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -27,6 +28,8 @@ from pluginexec.types import ExitStatus
 EXITS_KEPT = 256
 """How many exit records of ended plugins a root keeps; the oldest go first."""
 _ATTACH_TIMEOUT = 5.0
+# What is wrong with a path itself, and would be wrong again.
+_WRONG_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS)
 _TAKEN_HINT = "close the other executor first, or give this one another root directory"
 
 
@@ -171,18 +174,18 @@ def file_error(error: OSError, what: str) -> PluginExecError:
     message = f"{what}: {error.strerror or error}"
     if isinstance(error, PermissionError):
         return PermissionDenied(message, hint="run as root")
-    if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
+    if error.errno in _WRONG_PATH:
         return InvalidArgument(message)
     return Unavailable(message)
 
 
 def _absolute(directory: str | os.PathLike[str]) -> Path:
     try:
-        text = os.path.abspath(os.fsdecode(directory))
+        text = os.fsdecode(directory)
         # The path travels through containerd's API, whose strings are UTF-8.
         text.encode()
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"root directory {directory!r} is not a path in UTF-8") from error
-    if "\0" in text or not os.fspath(directory):
+    if not text or "\0" in text:  # before abspath: that of Python 3.11.0 to 3.11.3 cuts a path at a NUL
         raise InvalidArgument(f"root directory {directory!r} is not a path")
-    return Path(text)
+    return Path(os.path.abspath(text))

@@ -43,6 +43,7 @@ class Streams:
         """The arguments of ``ctr run`` for these streams."""
         self._relays: list[Relay] = []
         self._unfed: list[Writer] = []
+        self._opened: list[BinaryIO] = []
         self._fifos: list[Path] = []
         self._lock: int | None = None
         self._attached: _Attached | None = None
@@ -74,7 +75,7 @@ class Streams:
                 source = _open_fifo(fifo)
                 if source is not None:
                     streams._fifos.append(fifo)
-                    streams._relays.append(Relay(f"{files.id}-{fifo.name}", source, _writer(sink)))
+                    streams._relay(f"{files.id}-{fifo.name}", source, sink)
                 elif sink is not None and not isinstance(sink, (str, os.PathLike)):
                     streams._unfed.append(sink)
             if streams._relays:
@@ -87,13 +88,27 @@ class Streams:
     @classmethod
     def attach(cls, id: str, start: Callable[[], subprocess.Popen[bytes]], stdout: Sink, stderr: Sink) -> Streams:
         """Attach to the streams of a plugin that something else created, through ``ctr tasks attach``."""
-        attached = _Attached(id, start)
         streams = cls()
-        for name, pipe, sink in zip(("stdout", "stderr"), attached.pipes, _shared(stdout, stderr), strict=True):
-            if pipe:
-                streams._relays.append(Relay(f"{id}-{name}", os.dup(pipe.fileno()), _writer(sink)))
-        streams._attached = attached
+        streams._attached = attached = _Attached(id, start)
+        try:
+            for name, pipe, sink in zip(("stdout", "stderr"), attached.pipes, _shared(stdout, stderr), strict=True):
+                if pipe:
+                    streams._relay(f"{id}-{name}", os.dup(pipe.fileno()), sink)
+        except BaseException:
+            streams.discard()
+            raise
         return streams
+
+    def _relay(self, name: str, source: int, sink: Sink) -> None:
+        """Make a relay; the bytes pass through us even if the sink is a path. ``source`` is closed on a failure."""
+        try:
+            if isinstance(sink, (str, os.PathLike)):
+                sink = _open_file(sink)
+                self._opened.append(sink)
+            self._relays.append(Relay(name, source, sink))
+        except BaseException:
+            os.close(source)
+            raise
 
     def start(self) -> None:
         """Start the relays."""
@@ -115,32 +130,42 @@ class Streams:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the relays where they are, close the writers, release the lock; what was not read stays readable."""
+        """Stop the relays where they are, close the writers, release the lock; what was not read stays readable.
+
+        May be called again, and then does nothing.
+        """
         if not self._started:
             self.discard()
             return
-        for relay in self._relays:
+        # The lock first: a logger that ends from now on keeps open what we no longer read.
+        self._unlock()
+        relays, self._relays = self._relays, []
+        for relay in relays:
             relay.stop()
         deadline = time.monotonic() + STOP_TIMEOUT
-        for relay in self._relays:
-            if relay.join(deadline):
-                relay.dispose()
-            else:
+        for relay in relays:
+            if not relay.join(deadline):
                 log.warning("writer of %s blocks; its thread is left behind", relay.name)
-        for writer in self._unfed:
-            close_writer(writer, "a stream that is not relayed")
-        self._release()
+            relay.dispose()
+        while self._unfed:
+            close_writer(self._unfed.pop(), "a stream that is not relayed")
+        self._end_attached()
 
     def discard(self) -> None:
         """Give everything back without a byte relayed and with no writer closed: the plugin did not start."""
         for relay in self._relays:
             relay.dispose()
-        self._release()
+        for file in self._opened:
+            file.close()
+        self._unlock()
+        self._end_attached()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _end_attached(self) -> None:
         if self._attached:
             self._attached.end()
 
@@ -224,11 +249,6 @@ def _shared(stdout: Sink, stderr: Sink) -> tuple[Sink, Sink]:
         return stdout, stderr
     shared = _Shared(stdout)
     return shared, shared
-
-
-def _writer(sink: Sink) -> Writer | None:
-    """Return a writer for ``sink``, where the bytes pass through us even if it is a path."""
-    return _open_file(sink) if isinstance(sink, (str, os.PathLike)) else sink
 
 
 def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
