@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#from pluginexec.daemon import Containerd
+from pluginexec.daemon import Containerd
 from pluginexec.endings import ExitHandler
 from pluginexec.errors import (
     AlreadyExists,
@@ -23,7 +23,7 @@ from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus,
 __all__ = [
     "PLUGIN_NAMESPACE",
     "AlreadyExists",
-#    "Containerd",
+    "Containerd",
     "DeadlineExceeded",
     "EventInfo",
     "EventType",

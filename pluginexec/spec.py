@@ -204,6 +204,9 @@ def _checked(content: object, name: str, bundle: Path | None) -> dict[str, Any]:
     _check_process(spec)
     _check_mounts(spec)
     spec.get("linux.cgroupsPath", str)
+    if {"type": "mount"} not in (spec.get("linux.namespaces", list) or []):
+        # runc would mount /proc and the rest on the host, under the root filesystem, and leave them there.
+        raise spec.error("linux.namespaces", "has no new mount namespace; add {'type': 'mount'}")
     root = spec.located("root.path", spec.need("root.path", str, "give the directory with the root filesystem"))
     if not Path(root).is_dir():
         raise spec.error("root.path", f"{root!r} is not a directory; give the one with the root filesystem")

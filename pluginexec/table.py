@@ -160,7 +160,8 @@ class Table:
         return [plugin for plugin in self._plugins.values() if plugin.state is state]
 
     def _remove_old_exits(self) -> None:
-        # Under the lock: a create could take the id, and its directory, meanwhile.
+        # Under the lock: a create could take the id, and its directory, meanwhile. One that exists was left by an
+        # executor that died between the record and the deletion: its last words are still in there.
         for files in self._root.old_exits():
-            if files.id not in self._plugins:
+            if files.id not in self._plugins and not files.exist():
                 files.remove()
