@@ -1,0 +1,156 @@
+"""Fixtures: a real containerd for the whole run, and executors, ids and root directories for each test.
+
+After each test nothing may be left: no thread, child, file descriptor, container, shim, mount or FIFO.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
+from pluginexec.client import Client
+from tests.tools.harness import Exits, held_descriptors, live_children, our_threads, wait_until
+from tests.tools.rootfs import make_rootfs
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def rootfs() -> Iterator[Path]:
+    """A root file system with busybox."""
+    directory = Path(tempfile.mkdtemp(prefix="px-rootfs-"))
+    try:
+        yield make_rootfs(directory)
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    """A private containerd; its directory is short, because the path of a socket is."""
+    directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
+    try:
+        with Containerd(directory) as containerd:
+            yield containerd
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def remote(containerd: Containerd) -> Remote:
+    """How to reach the private containerd."""
+    return containerd.remote
+
+
+@pytest.fixture
+def client(remote: Remote) -> Client:
+    """A client of the private containerd, in the plugins' namespace."""
+    return remote.new_client(PLUGIN_NAMESPACE)
+
+
+@pytest.fixture
+def new_id() -> Callable[[], str]:
+    """Make ids that no other test run on this machine uses: containers of one id share a cgroup."""
+    return lambda: f"t{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def id(new_id: Callable[[], str]) -> str:
+    """An id."""
+    return new_id()
+
+
+@pytest.fixture
+def shell(rootfs: Path) -> Callable[..., dict[str, Any]]:
+    """Make the spec of a plugin that runs a shell script."""
+
+    def make(id: str, script: str, **changes: Any) -> dict[str, Any]:
+        return default_spec(rootfs, ["sh", "-c", script], id=id, **changes)
+
+    return make
+
+
+@pytest.fixture
+def root_dir() -> Iterator[Path]:
+    """A root directory of the test's own."""
+    directory = Path(tempfile.mkdtemp(prefix="px-root-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def exits() -> Exits:
+    """An exit handler that remembers."""
+    return Exits()
+
+
+@pytest.fixture
+def new_executor(
+    clean_namespace: None, root_dir: Path, remote: Remote, exits: Exits
+) -> Iterator[Callable[..., Executor]]:
+    """Make executors on the test's root directory, with the handler that remembers; all are closed in the end."""
+    executors: list[Executor] = []
+
+    def make(handler: ExitHandler | None = exits, **changes: Any) -> Executor:
+        executors.append(Executor(changes.pop("root", root_dir), changes.pop("remote", remote), handler, **changes))
+        return executors[-1]
+
+    yield make
+    for executor in executors:
+        executor.close()
+
+
+@pytest.fixture
+def executor(new_executor: Callable[..., Executor]) -> Executor:
+    """An executor with the handler that remembers."""
+    return new_executor()
+
+
+@pytest.fixture
+def clean_namespace(client: Client, containerd: Containerd, root_dir: Path, no_leaks: None) -> Iterator[None]:
+    """Delete what a test leaves in containerd on purpose, and see that no shim, cgroup or mount outlives that."""
+    # root_dir must outlive this: without its state in there, runc deletes nothing, and the cgroups stay.
+    yield
+    for id in client.tasks():
+        client.delete_task(id, force=True)
+    for id in client.containers():
+        client.delete_container(id)
+    wait_until(lambda: not shims(containerd), "the end of the shims")
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert str(containerd.address).removesuffix("containerd.sock") not in mounts
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/pluginexec/t{os.getpid()}-*"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"pluginexec/t{os.getpid()}-*"))
+
+
+def shims(containerd: Containerd) -> list[psutil.Process]:
+    """Return the live shims of a containerd."""
+    found = []
+    for process in psutil.process_iter(["name", "cmdline", "status"]):
+        arguments = process.info["cmdline"] or []
+        if str(containerd.address) in arguments and process.info["name"].startswith("containerd-shim"):
+            found.append(process)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread, a child or a file descriptor behind."""
+    if "containerd" in request.fixturenames:
+        request.getfixturevalue("containerd")  # it stays, so it must be there before
+    threads, children, descriptors = our_threads(), live_children(), held_descriptors()
+    yield
+    wait_until(lambda: our_threads() <= threads, f"the end of threads beyond {threads}")
+    wait_until(lambda: live_children() <= children, f"the end of children beyond {children}")
+    wait_until(
+        lambda: len(held_descriptors()) <= len(descriptors),
+        f"the closing of {set(held_descriptors().items()) - set(descriptors.items())}",
+    )
