@@ -38,7 +38,11 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (r"context deadline exceeded|code = DeadlineExceeded|code = Canceled|context canceled", DeadlineExceeded, None),
     # runc's own words, which come before ctr's class.
     (re.escape(RUNTIME_STATE_IS_STALE), AlreadyExists, None),
-    (r"unable to retrieve OCI runtime error .*fork/exec", FailedPrecondition, f"the runtime cannot be run: {_INSTALL}"),
+    (
+        r"unable to retrieve OCI runtime error .*(fork/exec|: exec: )",
+        FailedPrecondition,
+        f"the runtime cannot be run: {_INSTALL}",
+    ),
     (
         r"binary not installed|failed to start shim|invalid custom binary path|invalid runtime name",
         FailedPrecondition,

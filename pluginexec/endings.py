@@ -128,7 +128,7 @@ class Endings:
         assert plugin.streams
         plugin.streams.start()
         never_started = task is not None and task.state is TaskState.CREATED
-        if plugin.files.exist() and not never_started:
+        if (task or plugin.files.exist()) and not never_started:
             plugin.pid = task.pid if task else plugin.files.read_pid() or 0
             known = plugin.files.read_exit()
             # Its record may have been written before our predecessor died: it has the event's code and time.

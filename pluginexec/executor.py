@@ -18,6 +18,7 @@ from pluginexec.errors import (
     FailedPrecondition,
     NotFound,
     PluginExecError,
+    Unavailable,
     Unknown,
 )
 from pluginexec.lifecycle import ALIVE, Lifecycle
@@ -100,13 +101,16 @@ class Executor:
             plugin.cgroups_path = _cgroups_path(checked)
             begun = boot_seconds()
             streams = self._lifecycle.start(plugin.files, checked, stdout, stderr)
-            pid = plugin.files.read_pid()
-            if pid is None:
-                streams.discard()
+            try:
+                pid = plugin.files.read_pid()
+                if pid is None:
+                    raise Unknown("ctr started it but wrote no pid")
+                self._supervise(plugin, streams, pid, InitProcess.open(pid, started_since=begun))
+            except BaseException:
+                streams.stop()
                 self._lifecycle.remove_half_made(id)
                 plugin.files.remove()
-                raise Unknown("ctr started it but wrote no pid")
-            self._supervise(plugin, streams, pid, InitProcess.open(pid, started_since=begun))
+                raise
 
     def restore(self, id: str, stdout: Sink = None, stderr: Sink = None) -> bool:
         """Take over a plugin that runs already, after a restart of this process; return whether it is alive.
@@ -129,17 +133,18 @@ class Executor:
             streams = Streams.open(plugin.files, stdout, stderr)
             try:
                 task, init = self._lifecycle.find(plugin.files)
-                if task and not ours:
+                # One that has ended has nothing more to say: its shim has closed the FIFOs that nobody read.
+                if init and not ours:
                     streams.discard()
                     streams = Streams.attach(id, lambda: self._client.attach(id), stdout, stderr)
+                if task and init:
+                    self._supervise(plugin, streams, task.pid, init)
+                    return True
+                plugin.streams = streams
+                self._endings.bury(plugin, task)
             except BaseException:
-                streams.discard()
+                streams.stop()
                 raise
-            if task and init:
-                self._supervise(plugin, streams, task.pid, init)
-                return True
-            plugin.streams = streams
-            self._endings.bury(plugin, task)
             self._table.forget(plugin)
             return False
 
@@ -261,9 +266,12 @@ class Executor:
     def _supervise(self, plugin: Plugin, streams: Streams, pid: int, init: InitProcess | None) -> None:
         """Take a plugin that was started or found into supervision; its exit may have been held back."""
         plugin.streams, plugin.pid, plugin.init = streams, pid, init
-        streams.start()
-        if init:
-            self._watch.add(init)
+        try:
+            streams.start()
+            if init:
+                self._watch.add(init)
+        except (OSError, RuntimeError) as error:
+            raise Unavailable(f"no thread or descriptor can be had for it: {error}") from error
         event = self._table.started(plugin)
         if event:
             self._end(plugin, event)

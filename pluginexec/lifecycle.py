@@ -13,9 +13,9 @@ from pluginexec.client import Client
 from pluginexec.complaints import RUNTIME_STATE_IS_STALE, task_exists
 from pluginexec.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     FailedPrecondition,
     NotFound,
-    PermissionDenied,
     PluginExecError,
     Unavailable,
 )
@@ -27,6 +27,8 @@ from pluginexec.types import Sink, Task, TaskState
 log = logging.getLogger(__name__)
 
 ALIVE = (TaskState.RUNNING, TaskState.PAUSED)
+_OBSTACLES = 2
+"""What can be in the way of one start: a container, and behind it the runtime's state."""
 _SETTLE_TIMEOUT = 5.0
 _SETTLE_PAUSE = 0.05
 _LEAKED_SHIM = "a shim of an earlier task of this id is left: SIGKILL it (containerd 1.6), or restart containerd"
@@ -49,10 +51,11 @@ class Lifecycle:
         if files.exist():
             # Of an earlier executor. Its FIFOs must not be touched before we know that it does not run.
             self._remove_stale(files.id)
-        try:
-            return self._start(files, spec, stdout, stderr)
-        except AlreadyExists as error:
-            self._make_way(files.id, error)
+        for _ in range(_OBSTACLES):
+            try:
+                return self._start(files, spec, stdout, stderr)
+            except AlreadyExists as error:
+                self._make_way(files.id, error)
         return self._start(files, spec, stdout, stderr)
 
     def _start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
@@ -78,8 +81,10 @@ class Lifecycle:
                 pid_file=files.pid,
                 io=streams.arguments,
             )
-        except (AlreadyExists, PermissionDenied):
-            raise  # nothing was made, or it is for _make_way to judge
+        except AlreadyExists as error:
+            if _is_behind_the_container(error, files.id):
+                self.remove_half_made(files.id)
+            raise
         except BaseException:
             self.remove_half_made(files.id)
             raise
@@ -87,11 +92,9 @@ class Lifecycle:
     def _make_way(self, id: str, error: AlreadyExists) -> None:
         """Remove what made a start fail with ``error``; raise ``AlreadyExists`` if it is alive."""
         if RUNTIME_STATE_IS_STALE in error.message:
-            # Left by a containerd that has forgotten it; our run made the container before runc refused.
-            self.remove_half_made(id)
+            # Left by a containerd that has forgotten it.
             self._client.delete_runtime_state(id, self._root.runtime_root)
         elif task_exists(error.message, id):
-            self.remove_half_made(id)
             error.hint = _LEAKED_SHIM
             raise error
         else:
@@ -148,7 +151,7 @@ class Lifecycle:
                     time.sleep(_SETTLE_PAUSE)
                     continue
                 log.warning("a container may be left behind: %s", error)
-                if isinstance(error, Unavailable):
+                if isinstance(error, (Unavailable, DeadlineExceeded)):
                     with self._lock:
                         self._leftovers[id] = again
             return
@@ -167,18 +170,25 @@ class Lifecycle:
         """Return the task of a plugin, and its init process if that is alive.
 
         The proof that the pidfd is of that process: containerd says that the task is alive with this pid, after the
-        pidfd was opened and before it shows an end.
+        pidfd was opened and before it shows an end. Raises ``Unavailable`` if containerd goes on saying so of a
+        process that cannot be held.
         """
         pid = files.read_pid()
         init = InitProcess.open(pid) if pid else None
-        for _ in range(2):
-            task = self._known_task(files.id)
-            if task is None or task.state not in ALIVE:
-                break
-            if init and init.pid == task.pid and not init.has_ended():
-                return task, init
+        deadline = time.monotonic() + _SETTLE_TIMEOUT
+        try:
+            while (task := self._known_task(files.id)) and task.state in ALIVE:
+                if init and init.pid == task.pid and not init.has_ended():
+                    return task, init
+                _close(init)
+                init = InitProcess.open(task.pid)
+                if init is None:  # the kernel is ahead: soon containerd knows the exit code
+                    if time.monotonic() > deadline:
+                        raise Unavailable("its process cannot be held", operation="restore", id=files.id)
+                    time.sleep(_SETTLE_PAUSE)
+        except BaseException:
             _close(init)
-            init = InitProcess.open(task.pid)
+            raise
         _close(init)
         return task, None
 
@@ -189,6 +199,11 @@ class Lifecycle:
                 raise Unavailable("its shim gives containerd no answer", operation="restore", id=id)
             time.sleep(_SETTLE_PAUSE)
         return task
+
+
+def _is_behind_the_container(error: AlreadyExists, id: str) -> bool:
+    """Tell whether a start got as far as to make the container before something else was in its way."""
+    return RUNTIME_STATE_IS_STALE in error.message or task_exists(error.message, id)
 
 
 def _close(init: InitProcess | None) -> None:

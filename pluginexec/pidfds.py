@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pluginexec.errors import Unavailable
+
 log = logging.getLogger(__name__)
 
 GRACE = 1.0
@@ -41,12 +43,18 @@ class InitProcess:
     def open(cls, pid: int, *, started_since: float = 0.0) -> InitProcess | None:
         """Return the process that has ``pid`` now; ``None`` if there is none.
 
-        ``started_since`` is a time of ``boot_seconds``: a process that started before it is not the one meant.
+        ``started_since`` is a time of ``boot_seconds``: a process that started before it is not the one meant. Raises
+        ``Unavailable`` where the process cannot be held, for want of descriptors.
         """
         try:
             init = cls(pid, os.pidfd_open(pid))
-        except (OSError, OverflowError, ValueError):
+        except (ProcessLookupError, OverflowError, ValueError):
             return None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # no number of a process
+                return None
+            # Not None: that would say that the process has ended.
+            raise Unavailable(f"process {pid} cannot be held: {error.strerror}") from error
         # Read after the pidfd was opened: if that has not ended then, both are of the same process.
         started = _start_seconds(pid)
         if started is None or started < started_since or init.has_ended():

@@ -98,6 +98,8 @@ class PluginFiles:
         for path in (self.config, self.stdout, self.stderr, self.attached, self.pid):
             with contextlib.suppress(OSError):
                 path.unlink()
+        with contextlib.suppress(OSError):  # there is an exit record
+            self.directory.rmdir()
 
     def exist(self) -> bool:
         """Tell whether a plugin of this id was created here and not yet cleaned up."""

@@ -1,4 +1,7 @@
-"""Lives of plugins, from create to the exit handler. Real: containerd, ctr, runc, the containers, the kernel's OOM killer."""
+"""Lives of plugins, from create to the exit handler.
+
+Real: containerd, ctr, runc, the containers, the kernel's OOM killer.
+"""
 
 from __future__ import annotations
 
@@ -217,7 +220,12 @@ def test_the_end_of_an_exec_in_the_plugin_does_nothing(
 ) -> None:
     seen: list[EventInfo] = []
     note_exit = executor._table.note_exit
-    monkeypatch.setattr(executor._table, "note_exit", lambda event: (seen.append(event), note_exit(event))[1])
+
+    def note_and_keep(event: EventInfo) -> Any:
+        seen.append(event)
+        return note_exit(event)
+
+    monkeypatch.setattr(executor._table, "note_exit", note_and_keep)
     executor.create(id, shell(id, FOREVER))
     client._ctr.run("tasks", "exec", "--exec-id", "e1", "--", id, "true", operation="exec", id=id)
     wait_until(lambda: seen, "the exec's exit event")

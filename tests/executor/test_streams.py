@@ -24,7 +24,7 @@ Shell = Callable[..., dict[str, Any]]
 def blob(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """64 MiB of any bytes, NUL and invalid UTF-8 among them, with no newline at the end."""
     path = tmp_path_factory.mktemp("blob") / "blob"
-    path.write_bytes(random.Random(2).randbytes(SIZE - 2) + b"\x00\xff")  # noqa: S311
+    path.write_bytes(random.Random(2).randbytes(SIZE - 2) + b"\x00\xff")
     yield path
     path.unlink()
 

@@ -1,0 +1,110 @@
+"""What an executor costs, and what it gives back. Real: containerd, the containers, the processes that are counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pluginexec import Containerd, Executor, Remote
+from pluginexec.client import Client
+from pluginexec.ctr import Completed, Subprocesses
+from tests.conftest import shims
+from tests.executor.test_lives import FOREVER
+from tests.tools.harness import Buffer, Exits, held_descriptors, live_children, our_threads, wait_until
+
+Shell = Callable[..., dict[str, Any]]
+
+
+class Counting(Subprocesses):
+    """Starts real commands, and counts those of which we wait for the end."""
+
+    def __init__(self) -> None:
+        self.commands: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+        words = [word for word in argv if word in ("run", "tasks", "containers", "label", "rm", "ls", "kill")]
+        with self._lock:
+            self.commands[" ".join(words)] += 1
+        return super().run(argv, timeout)
+
+
+def test_a_create_and_an_exit_start_one_ctr_each(
+    new_executor: Callable[..., Executor], remote: Remote, id: str, shell: Shell, exits: Exits
+) -> None:
+    counting = Counting()
+    executor = new_executor(remote=Remote(remote.address, runner=counting))
+    wait_until(lambda: counting.commands["label"], "the marker")
+    executor.create(id, shell(id, FOREVER), Buffer(), Buffer())
+    executor.signal(id, "TERM")
+    exits.wait_for(1)
+    del counting.commands["label"]
+    assert counting.commands == {"run": 1, "tasks kill": 1, "containers rm": 1}
+
+
+def test_a_running_plugin_keeps_no_process_of_ours(executor: Executor, new_id: Callable[[], str], shell: Shell) -> None:
+    wait_until(lambda: len(live_children()) >= 2, "containerd and ctr events")
+    before = live_children()
+    for _ in range(3):
+        executor.create(id := new_id(), shell(id, FOREVER), Buffer(), Buffer())
+    wait_until(lambda: live_children() <= before, "the end of what create started")
+
+
+def test_no_logger_runs_where_both_sinks_are_none(
+    executor: Executor, id: str, shell: Shell, containerd: Containerd
+) -> None:
+    executor.create(id, shell(id, FOREVER))
+    (shim,) = shims(containerd)
+    (init,) = shim.children()
+    assert init.pid == executor._table.get(id).pid
+    assert our_threads() >= {"pluginexec-events", "pluginexec-watch"}
+    assert not [name for name in our_threads() if id in name]
+
+
+def test_is_running_starts_no_process(
+    new_executor: Callable[..., Executor], remote: Remote, id: str, shell: Shell
+) -> None:
+    counting = Counting()
+    executor = new_executor(remote=Remote(remote.address, runner=counting))
+    executor.create(id, shell(id, FOREVER))
+    before = counting.commands.total() - counting.commands["label"]
+    assert all(executor.is_running(id) for _ in range(1000))
+    assert counting.commands.total() - counting.commands["label"] == before
+
+
+def test_50_lives_leave_nothing_behind(
+    executor: Executor,
+    new_id: Callable[[], str],
+    shell: Shell,
+    exits: Exits,
+    client: Client,
+    containerd: Containerd,
+    root_dir: Path,
+) -> None:
+    wait_until(lambda: len(live_children()) >= 2, "containerd and ctr events")
+
+    def held() -> tuple[object, ...]:
+        return (
+            len(held_descriptors()),
+            our_threads(),
+            live_children(),
+            [path for path in root_dir.rglob("*") if path.is_fifo()],
+            shims(containerd),
+            len(Path("/proc/self/mountinfo").read_text().splitlines()),
+            client.containers(),
+            len(list(Path("/sys/fs/cgroup").glob("*/pluginexec/*"))),
+        )
+
+    executor.create(first := new_id(), shell(first, "exit 0"), Buffer(), Buffer())
+    exits.wait_for(1)
+    wait_until(lambda: not shims(containerd), "the end of the first shim")
+    before = held()
+    for life in range(50):
+        id = new_id()
+        executor.create(id, shell(id, "echo out; echo err >&2"), Buffer(), Buffer() if life % 2 else None)
+        executor.wait(id, timeout=30)
+    exits.wait_for(51)
+    wait_until(lambda: held() == before, f"that all is as it was: {before}")
