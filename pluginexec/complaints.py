@@ -73,6 +73,11 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
 )
 
 
+def container_missing(message: str, id: str) -> bool:
+    """Tell whether it is the container that containerd did not find, and not only its task."""
+    return f'container "{id}" in namespace' in message
+
+
 def task_exists(message: str, id: str) -> bool:
     """Tell whether containerd refused because of a task, not a container: the shim of an earlier one is left."""
     return f"task {id}: already exists" in message

@@ -38,6 +38,7 @@ ENDING_TIMEOUT = DELETE_TIMEOUT + DRAIN_TOTAL
 """Seconds in which a plugin that has ended is deleted and drained, at the very most."""
 TRUST_KERNEL_AFTER = 10.0
 """Seconds after which the kernel is believed that a process has ended, where containerd still says that it runs."""
+_LEFTOVERS_AGAIN = 5.0
 
 
 class Executor:
@@ -64,7 +65,7 @@ class Executor:
     ) -> None:
         self._client = (remote or Remote()).new_client(namespace, self)
         self._root = Root(root_dir)
-        self._lifecycle = Lifecycle(self._client, self._root)
+        self._lifecycle = Lifecycle(self._client, self._root, on_leftover=lambda: self._watch.poke(_LEFTOVERS_AGAIN))
         self._table = Table(self._root, ENDING_TIMEOUT)
         self._endings = Endings(self._client, self._lifecycle, self._table.forget, exit_handler)
         self._watch = Watch(self._look)
@@ -228,17 +229,15 @@ class Executor:
         Waits for exits that are being dealt with, and for operations of other threads. Writers are closed. Whoever
         waits for a plugin gets ``FailedPrecondition``. May be called twice.
         """
-        if self._table.closed:
-            return
         running = self._table.close()
+        if running is None:
+            return
         self._client.close()
         self._watch.close()
         for plugin in running:
             # One whose end was reported meanwhile is being dealt with.
             if self._table.claim_end(plugin):
-                if plugin.streams:
-                    plugin.streams.stop()
-                self._table.forget(plugin)
+                self._let_go(plugin)
         self._endings.join(ENDING_TIMEOUT)
         self._root.close()
 
@@ -284,8 +283,17 @@ class Executor:
             self._endings.begin(plugin, event, task)
         except RuntimeError as error:  # no thread can be had: look again when that may have passed
             log.warning("the exit of %s has to wait: %s", plugin.id, error)
+            if self._table.closed:
+                self._let_go(plugin)
+                return
             self._table.unclaim_end(plugin)
             self._watch.poke(GRACE)
+
+    def _let_go(self, plugin: Plugin) -> None:
+        """Stop supervising a plugin: it goes on, and what it prints waits for the next executor."""
+        if plugin.streams:
+            plugin.streams.stop()
+        self._table.forget(plugin)
 
     def _look(self) -> bool:
         """Look for ends that no event told, and for what could not be deleted; return whether all is settled."""

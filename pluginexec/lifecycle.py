@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pluginexec.client import Client
-from pluginexec.complaints import RUNTIME_STATE_IS_STALE, task_exists
+from pluginexec.complaints import RUNTIME_STATE_IS_STALE, container_missing, task_exists
 from pluginexec.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -37,9 +37,10 @@ _LEAKED_SHIM = "a shim of an earlier task of this id is left: SIGKILL it (contai
 class Lifecycle:
     """The steps for the plugins of one root in one namespace; it remembers what it could not delete."""
 
-    def __init__(self, client: Client, root: Root) -> None:
+    def __init__(self, client: Client, root: Root, on_leftover: Callable[[], None]) -> None:
         self._client = client
         self._root = root
+        self._on_leftover = on_leftover
         self._lock = threading.Lock()
         self._leftovers: dict[str, Callable[[str], None]] = {}
 
@@ -143,17 +144,20 @@ class Lifecycle:
         while True:
             try:
                 remove(id)
-            except NotFound:
-                return
             except PluginExecError as error:
-                # The kernel can be ahead of the shim, and containerd of a ctr that was killed: only a state passes.
-                if isinstance(error, FailedPrecondition) and error.returncode and time.monotonic() < deadline:
+                if isinstance(error, NotFound) and container_missing(error.message, id):
+                    return
+                # The kernel can be ahead of the shim, containerd of a ctr that was killed, and a ctr that was attached
+                # may delete the task under our hands: only a state passes.
+                passing = isinstance(error, (FailedPrecondition, NotFound)) and error.returncode
+                if passing and time.monotonic() < deadline:
                     time.sleep(_SETTLE_PAUSE)
                     continue
                 log.warning("a container may be left behind: %s", error)
                 if isinstance(error, (Unavailable, DeadlineExceeded)):
                     with self._lock:
                         self._leftovers[id] = again
+                    self._on_leftover()
             return
 
     def retry_leftovers(self, free: Callable[[str], contextlib.AbstractContextManager[bool]]) -> None:

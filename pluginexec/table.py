@@ -149,9 +149,14 @@ class Table:
             self._lock.notify_all()
         plugin.done.set()
 
-    def close(self) -> list[Plugin]:
-        """Take no more plugins, wait for those that start, and return those that run; ``forget`` them one by one."""
+    def close(self) -> list[Plugin] | None:
+        """Take no more plugins, wait for those that start, and return those that run; ``forget`` them one by one.
+
+        Returns ``None`` if it is closed already.
+        """
         with self._lock:
+            if self._closed:
+                return None
             self._closed = True
             self._lock.wait_for(lambda: not self._in_state(State.STARTING), timeout=self._ending_timeout)
             return self._in_state(State.RUNNING)

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -27,6 +27,7 @@ from pluginexec.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     PermissionDenied,
     PluginExecError,
     Unavailable,
@@ -45,6 +46,11 @@ Leave = Callable[[Client, Root, str, dict[str, Any]], object]
 FOREVER = "exec sleep 1000"
 
 
+def make_steps(client: Client, root: Root) -> Lifecycle:
+    """The steps, for an owner who does not ask about leftovers."""
+    return Lifecycle(client, root, on_leftover=lambda: None)
+
+
 @pytest.fixture
 def root(clean_namespace: None, root_dir: Path) -> Iterator[Root]:
     """A locked root directory."""
@@ -56,7 +62,7 @@ def root(clean_namespace: None, root_dir: Path) -> Iterator[Root]:
 @pytest.fixture
 def lifecycle(client: Client, root: Root) -> Lifecycle:
     """The steps, on the real containerd."""
-    return Lifecycle(client, root)
+    return make_steps(client, root)
 
 
 class CutWay(Subprocesses):
@@ -88,7 +94,7 @@ def way() -> CutWay:
 @pytest.fixture
 def cut_lifecycle(way: CutWay, remote: Remote, root: Root) -> Lifecycle:
     """The steps, over a way that can be cut."""
-    return Lifecycle(dataclasses.replace(remote, runner=way).new_client(PLUGIN_NAMESPACE), root)
+    return make_steps(dataclasses.replace(remote, runner=way).new_client(PLUGIN_NAMESPACE), root)
 
 
 @pytest.fixture
@@ -287,7 +293,7 @@ def test_a_start_that_fails_leaves_nothing(
 def test_a_runtime_that_is_not_there_leaves_nothing(
     remote: Remote, client: Client, root: Root, id: str, shell: Shell
 ) -> None:
-    lifecycle = Lifecycle(dataclasses.replace(remote, runtime="/nope/runc").new_client(PLUGIN_NAMESPACE), root)
+    lifecycle = make_steps(dataclasses.replace(remote, runtime="/nope/runc").new_client(PLUGIN_NAMESPACE), root)
     with pytest.raises(FailedPrecondition):
         lifecycle.start(root.plugin(id), shell(id, "true"), None, None)
     assert is_gone(client, root.plugin(id))
@@ -297,7 +303,7 @@ def test_a_runtime_that_is_not_there_leaves_nothing(
 def test_a_step_of_the_runtime_that_fails_leaves_nothing(
     new_runc: NewRunc, client: Client, root: Root, id: str, shell: Shell, step: str
 ) -> None:
-    lifecycle = Lifecycle(new_runc(step, "echo odd >&2; exit 1"), root)
+    lifecycle = make_steps(new_runc(step, "echo odd >&2; exit 1"), root)
     with pytest.raises(PluginExecError):
         lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
     assert is_gone(client, root.plugin(id))
@@ -307,7 +313,7 @@ def test_a_step_of_the_runtime_that_fails_leaves_nothing(
 def test_a_step_of_the_runtime_that_takes_too_long_leaves_nothing(
     new_runc: NewRunc, client: Client, root: Root, id: str, shell: Shell, step: str
 ) -> None:
-    lifecycle = Lifecycle(new_runc(step, "sleep 5", timeout=3.0), root)
+    lifecycle = make_steps(new_runc(step, "sleep 5", timeout=3.0), root)
     with pytest.raises(DeadlineExceeded):
         lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
     assert is_gone(client, root.plugin(id))
@@ -546,3 +552,34 @@ def test_a_leaked_shim_is_named_as_what_is_in_the_way(
         cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
     assert "shim" in (caught.value.hint or "")
     assert is_gone(client, root.plugin(id))
+
+
+class TaskGone:
+    """A client whose first deletion finds that somebody has just deleted the task, and that leaves the container."""
+
+    def __init__(self) -> None:
+        self.deletions = 0
+
+    def delete_container(self, id: str) -> None:
+        self.deletions += 1
+        if self.deletions == 1:
+            raise NotFound(f"ctr: no running task found: task {id} not found: not found", returncode=1)
+
+
+def test_a_task_that_somebody_else_deletes_meanwhile_does_not_save_its_container(root: Root) -> None:
+    client = TaskGone()
+    make_steps(cast(Client, client), root).delete_ended("x")
+    assert client.deletions == 2
+
+
+class Away:
+    """A client whose containerd is away."""
+
+    def delete_container(self, id: str) -> None:
+        raise Unavailable("ctr: failed to dial", returncode=1)
+
+
+def test_the_owner_learns_of_a_leftover(root: Root) -> None:
+    told: list[str] = []
+    Lifecycle(cast(Client, Away()), root, on_leftover=lambda: told.append("told")).delete_ended("x")
+    assert told == ["told"]

@@ -286,7 +286,6 @@ def test_a_relay_given_back_while_it_runs_reads_no_descriptor_of_others_and_leav
     assert pipe.source in held_descriptors()
     writer.let_go.set()
     assert ended(relay)
-    relay.dispose()
     assert set(held_descriptors()) == before
     assert (writer.data, writer.closings) == (b"one", 1)
 

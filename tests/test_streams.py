@@ -279,7 +279,8 @@ def test_a_writer_that_blocks_does_not_block_the_stop_and_gives_all_back_when_it
     assert blocked.entered.wait(PATIENCE)
     try:
         streams.stop()
-        assert "writer of p-stdout blocks" in caplog.text
+        streams.stop()
+        assert [record.getMessage().split(";")[0] for record in caplog.records] == ["writer of p-stdout blocks"]
         assert (blocked.closings, other.closings) == (0, 1)
         assert is_free(files.attached)
     finally:
@@ -357,10 +358,11 @@ def test_discarding_closes_no_writer_and_delivers_nothing(
     assert is_free(files.attached)
 
 
-def test_stopping_streams_that_never_started_is_discarding_them(files: PluginFiles) -> None:
-    stdout = Buffer()
+def test_stopping_streams_that_never_started_is_discarding_them(files: PluginFiles, tmp_path: Path) -> None:
+    stdout, unfed = Buffer(), Buffer()
     Streams.create(files, stdout, None).stop()
-    assert stdout.closings == 0
+    Streams.open(files, tmp_path / "out", unfed).stop()
+    assert (stdout.closings, unfed.closings) == (0, 0)
 
 
 def test_a_writer_where_there_is_no_fifo_gets_nothing_and_is_closed_at_the_end(files: PluginFiles) -> None:

@@ -423,3 +423,8 @@ def test_the_directory_of_a_plugin_that_is_not_cleaned_up_yet_is_not_taken_for_a
         old_exit(id, mtime)
     Table(root, PATIENCE)
     assert kept(root) == {"crashed", "new"}
+
+
+def test_only_the_first_closing_counts(table: Table, alive: Plugin) -> None:
+    assert table.close() == [alive]
+    assert table.close() is None
