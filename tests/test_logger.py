@@ -6,6 +6,7 @@ on descriptors 3 and 4, a pipe on 5, ``/dev/null`` elsewhere, no environment but
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -52,8 +53,9 @@ class Logger:
     """A logger that runs, with our ends of the container's stdout and stderr."""
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
-        stdout, self.stdout = os.pipe()
-        stderr, self.stderr = os.pipe()
+        stdout, stdout_end = os.pipe()
+        stderr, stderr_end = os.pipe()
+        self.outputs = {0: stdout_end, 1: stderr_end}
         self.ready, ready = os.pipe()
         # Out of the way of 3 to 5 first.
         passed = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10) for descriptor in (stdout, stderr, ready)]
@@ -78,14 +80,13 @@ class Logger:
         assert os.read(self.ready, 1) == b""
 
     def say(self, stdout: bytes, stderr: bytes = b"") -> None:
-        os.write(self.stdout, stdout)
-        os.write(self.stderr, stderr)
+        os.write(self.outputs[0], stdout)
+        os.write(self.outputs[1], stderr)
 
-    def hang_up(self) -> None:
-        """Close the container's ends, as the shim does on the delete."""
-        for descriptor in (self.stdout, self.stderr):
-            os.close(descriptor)
-        self.stdout = self.stderr = -1
+    def hang_up(self, *which: int) -> None:
+        """Close the container's ends, by default all, as the shim does on the delete."""
+        for index in which or list(self.outputs):
+            os.close(self.outputs.pop(index))
 
     def members(self) -> set[psutil.Process]:
         """Return what lives of its session: nothing in it starts another."""
@@ -99,11 +100,12 @@ class Logger:
         return found
 
     def end(self) -> None:
-        if self.stdout >= 0:
-            self.hang_up()
+        self.hang_up()
         os.close(self.ready)
-        for process in self.members():
-            process.kill()
+        while members := self.members():  # it may be starting another
+            for process in members:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.process.wait()
 
 
@@ -224,25 +226,24 @@ def test_the_logger_lives_on_after_the_signals_that_ask_it_to_end(
     assert logger.process.wait(PATIENCE) == 0
 
 
-def test_copying_goes_on_after_the_shell_was_killed(fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]) -> None:
+@pytest.mark.parametrize("first", [pytest.param(0, id="stdout first"), pytest.param(1, id="stderr first")])
+def test_copying_goes_on_after_the_shell_was_killed_each_stream_to_its_own_end(
+    first: int, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
+) -> None:
     logger = run(*redirections(fifos))
     wait_until(lambda: len(logger.members()) == 3, "the start of both copies")
     logger.process.kill()
     logger.process.wait()
-    logger.say(b"last")
-    os.close(logger.stdout)
-    assert fifos[0].read(100) == b"last"  # to its end, though the other goes on
-    logger.stdout = os.dup(logger.ready)  # something to close in the end
-    os.write(logger.stderr, b"words")
-    logger.hang_up()
-    assert fifos[1].read(100) == b"words"
+    for index in (first, 1 - first):
+        os.write(logger.outputs[index], b"last words")
+        logger.hang_up(index)
+        assert fifos[index].read(100) == b"last words"
 
 
 def test_a_stream_that_ends_does_not_end_the_other(fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]) -> None:
     logger = run(*redirections(fifos))
-    os.close(logger.stdout)
-    logger.stdout = os.dup(logger.ready)  # something to close in the end
-    os.write(logger.stderr, b"more")
+    logger.hang_up(0)
+    os.write(logger.outputs[1], b"more")
     assert fifos[1].read(4) == b"more"
     assert logger.process in logger.members()
 
@@ -251,10 +252,10 @@ def test_the_container_blocks_and_loses_nothing_while_nobody_reads(tmp_path: Pat
     for name in ("stdout", "stderr"):
         os.mkfifo(tmp_path / name)
     logger = run(redirect_to_fifo(tmp_path / "stdout"), redirect_to_fifo(tmp_path / "stderr"))
-    os.set_blocking(logger.stdout, False)
+    os.set_blocking(logger.outputs[0], False)
     sent = 0
-    while select.select([], [logger.stdout], [], 0.2)[1]:
-        sent += os.write(logger.stdout, bytes(4096))
+    while select.select([], [logger.outputs[0]], [], 0.2)[1]:
+        sent += os.write(logger.outputs[0], bytes(4096))
     reader = os.open(tmp_path / "stdout", os.O_RDONLY | os.O_NONBLOCK)
     try:
         logger.hang_up()

@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,12 @@ def test_stdin_is_dev_null_and_has_no_fifo(executor: Executor, id: str, shell: S
 def test_writers_are_closed_before_the_handler_is_told(
     new_executor: Callable[..., Executor], id: str, shell: Shell
 ) -> None:
-    stdout, stderr = Buffer(), Buffer()
+    class Slow(Buffer):
+        def close(self) -> None:
+            time.sleep(0.2)  # long enough for a handler that does not wait
+            super().close()
+
+    stdout, stderr = Slow(), Slow()
     seen: list[tuple[bytes, bytes, int, int]] = []
 
     class Look(Exits):
