@@ -6,10 +6,8 @@ Real: containerd, which is killed, and ``ctr events``, which is stopped.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,17 +20,6 @@ from tests.tools.harness import Buffer, Exits, wait_until
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]
 WAIT_FOR_TERM = "trap 'echo words; exit 42' TERM; echo ready; while :; do sleep 0.05; done"
-
-
-@pytest.fixture
-def victim(no_leaks: None) -> Iterator[Containerd]:
-    """A containerd of the test's own, that it may kill."""
-    directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
-    try:
-        with Containerd(directory) as containerd:
-            yield containerd
-    finally:
-        shutil.rmtree(directory)
 
 
 @pytest.fixture
@@ -82,15 +69,15 @@ def test_the_stream_that_missed_an_exit_is_replaced(
 
 
 def test_an_exit_while_containerd_is_dead_is_told_when_it_is_back(
-    victim: Containerd, new_executor: NewExecutor, id: str, shell: Shell, exits: Exits
+    mortal: Containerd, new_executor: NewExecutor, id: str, shell: Shell, exits: Exits
 ) -> None:
-    executor = new_executor(remote=victim.remote)
+    executor = new_executor(remote=mortal.remote)
     stdout = Buffer()
     executor.create(id, shell(id, WAIT_FOR_TERM), stdout)
     wait_until(lambda: stdout.data == b"ready\n", "the plugin")
     init = executor._table.get(id).pid
-    assert victim.pid
-    os.kill(victim.pid, signal.SIGKILL)
+    assert mortal.pid
+    os.kill(mortal.pid, signal.SIGKILL)
     os.kill(init, signal.SIGTERM)
     told = exits.wait_for(1)
     assert [id for id, _ in told] == [id]
@@ -102,7 +89,7 @@ def test_an_exit_while_containerd_is_dead_is_told_when_it_is_back(
 
 
 def test_a_plugin_runs_on_while_containerd_restarts(
-    victim: Containerd,
+    mortal: Containerd,
     new_executor: NewExecutor,
     new_id: Callable[[], str],
     shell: Shell,
@@ -110,15 +97,15 @@ def test_a_plugin_runs_on_while_containerd_restarts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pluginexec.supervisor.FIRST_PAUSE", 3.0)  # long enough to find it dead
-    executor = new_executor(remote=victim.remote)
+    executor = new_executor(remote=mortal.remote)
     executor.create(id := new_id(), shell(id, FOREVER))
-    before = victim.pid
+    before = mortal.pid
     assert before
     os.kill(before, signal.SIGKILL)
     with pytest.raises(Unavailable):
         executor.create(new_id(), shell("x", FOREVER))
     assert executor.is_running(id)
-    wait_until(lambda: victim.pid not in (None, before), "the next containerd")
+    wait_until(lambda: mortal.pid not in (None, before), "the next containerd")
     wait_until(lambda: id in executor._client.tasks(), "its answer")
     assert executor.is_running(id)
     assert executor.stop(id).exit_code == 0

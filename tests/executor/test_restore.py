@@ -6,23 +6,35 @@ Real: containerd, the containers, executors in processes that are really SIGKILL
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from pluginexec import AlreadyExists, Executor, NotFound, Remote, Unknown
+from pluginexec import (
+    PLUGIN_NAMESPACE,
+    AlreadyExists,
+    Containerd,
+    Executor,
+    NotFound,
+    Remote,
+    Unavailable,
+    Unknown,
+)
 from pluginexec.client import Client
 from tests.executor.test_lives import FOREVER
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]
+NewVictim = Callable[..., "Victim"]
 LINES = 20_000
 
 
@@ -51,27 +63,42 @@ class Victim:
             def write(self, data): return None
             def close(self): pass
 
-        root, address, id = sys.argv[1:]
+        root, address, id, spec = sys.argv[1:]
         executor = Executor(root, Remote(address))
-        executor.create(id, json.load(sys.stdin), Discard(), Discard())
+        executor.create(id, json.loads(spec), Discard(), Discard())
         print("created", flush=True)
         time.sleep(1000)
     """
 
     def __init__(self, root: Path, remote: Remote, id: str, spec: dict[str, Any]) -> None:
-        argv = [sys.executable, "-c", textwrap.dedent(self.SCRIPT), str(root), remote.address, id]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(spec).encode())
-        self._process.stdin.close()
-        assert self._process.stdout.readline() == b"created\n"
+        argv = [sys.executable, "-c", textwrap.dedent(self.SCRIPT), str(root), remote.address, id, json.dumps(spec)]
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+
+    def await_plugin(self) -> None:
+        """Wait until its plugin runs."""
+        assert self.process.stdout
+        assert self.process.stdout.readline() == b"created\n"
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout
-        self._process.stdout.close()
+        """SIGKILL it; may be called again."""
+        self.process.kill()
+        with self.process:
+            self.process.wait()
+
+
+@pytest.fixture
+def new_victim(root_dir: Path, remote: Remote) -> Iterator[Callable[..., Victim]]:
+    """Start executors on the test's root in processes of their own, each with one plugin that runs."""
+    victims: list[Victim] = []
+
+    def start(id: str, spec: dict[str, Any], remote: Remote = remote) -> Victim:
+        victims.append(Victim(root_dir, remote, id, spec))
+        victims[-1].await_plugin()
+        return victims[-1]
+
+    yield start
+    for victim in victims:
+        victim.kill()
 
 
 def test_a_running_plugin_is_taken_over(
@@ -193,10 +220,10 @@ def test_a_plugin_that_was_created_but_never_started_is_removed(
 
 
 def test_a_plugin_of_a_killed_process_is_taken_over(
-    new_executor: NewExecutor, root_dir: Path, remote: Remote, id: str, shell: Shell, exits: Exits
+    new_executor: NewExecutor, new_victim: NewVictim, id: str, shell: Shell, exits: Exits
 ) -> None:
     script = "trap 'echo end; exit 3' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.002; done"
-    victim = Victim(root_dir, remote, id, shell(id, script))
+    victim = new_victim(id, shell(id, script))
     victim.kill()
     stdout = Buffer()
     executor = new_executor()
@@ -211,9 +238,9 @@ def test_a_plugin_of_a_killed_process_is_taken_over(
 
 
 def test_a_plugin_that_ended_after_our_process_was_killed_has_its_last_words_and_code(
-    new_executor: NewExecutor, root_dir: Path, remote: Remote, id: str, shell: Shell, client: Client
+    new_executor: NewExecutor, new_victim: NewVictim, id: str, shell: Shell, client: Client
 ) -> None:
-    victim = Victim(root_dir, remote, id, shell(id, "mkfifo /run/go; read x < /run/go; seq 5000; exit 9"))
+    victim = new_victim(id, shell(id, "mkfifo /run/go; read x < /run/go; seq 5000; exit 9"))
     victim.kill()
     let_go(client, id)
     wait_for_state(client, id, "STOPPED")
@@ -224,12 +251,41 @@ def test_a_plugin_that_ended_after_our_process_was_killed_has_its_last_words_and
     assert executor.exit_status(id).exit_code == 9
 
 
-def test_no_child_outlives_a_killed_process(
-    root_dir: Path, remote: Remote, id: str, shell: Shell, clean_namespace: None
+def test_last_words_outlive_both_our_process_and_containerd(
+    new_executor: NewExecutor, new_victim: NewVictim, mortal: Containerd, id: str, shell: Shell
 ) -> None:
-    victim = Victim(root_dir, remote, id, shell(id, FOREVER))
-    wait_until(lambda: psutil.Process(victim._process.pid).children(), "ctr events")
-    children = psutil.Process(victim._process.pid).children(recursive=True)
+    victim = new_victim(id, shell(id, "mkfifo /run/go; read x < /run/go; seq 5000; exit 9"), mortal.remote)
+    victim.kill()
+    client = mortal.remote.new_client(PLUGIN_NAMESPACE)
+    let_go(client, id)
+    wait_for_state(client, id, "STOPPED")
+    before = mortal.pid
+    assert before
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: mortal.pid not in (None, before), "the next containerd")
+    wait_until(lambda: answers(client), "its answer")
+    executor = new_executor(remote=mortal.remote)
+    stdout = Buffer()
+    # 1.7 and later have deleted the task by now, and forgotten its code.
+    assert not executor.restore(id, stdout)
+    assert stdout.data == "".join(f"{i}\n" for i in range(1, 5001)).encode()
+    assert executor.exit_status(id).exit_code in (9, None)
+
+
+def answers(client: Client) -> bool:
+    try:
+        client.tasks()
+    except Unavailable:
+        return False
+    return True
+
+
+def test_no_child_outlives_a_killed_process(
+    new_victim: NewVictim, id: str, shell: Shell, clean_namespace: None
+) -> None:
+    victim = new_victim(id, shell(id, FOREVER))
+    wait_until(lambda: psutil.Process(victim.process.pid).children(), "ctr events")
+    children = psutil.Process(victim.process.pid).children(recursive=True)
     victim.kill()
     wait_until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children), "their end")
 
