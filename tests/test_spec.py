@@ -48,7 +48,7 @@ def spec(rootfs: Path) -> Spec:
         "process": {"args": ["/bin/true"], "cwd": "/", "env": ["A=1"], "terminal": False},
         "root": {"path": str(rootfs)},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"cgroupsPath": "/x/y"},
+        "linux": {"cgroupsPath": "/x/y", "namespaces": [{"type": "mount"}]},
         "hooks": {"prestart": [{"path": "/bin/true"}]},
         "annotations": {"org.example": "é"},
     }
@@ -88,7 +88,7 @@ def test_a_dict_comes_back_equal(spec: Spec) -> None:
 
 def test_the_callers_dict_is_never_changed_nor_shared(spec: Spec) -> None:
     spec["process"]["rlimits"] = None
-    spec["linux"] = None
+    spec["linux"]["cgroupsPath"] = None
     spec["root"]["path"] += "/../rootfs"
     before = copy.deepcopy(spec)
     loaded = load_spec(spec)
@@ -153,9 +153,10 @@ def test_what_is_not_checked_passes_untouched(spec: Spec) -> None:
 
 def test_null_counts_as_absent(spec: Spec) -> None:
     spec["process"].update(env=None, terminal=None)
-    spec.update(mounts=None, linux=None)
+    spec["mounts"] = spec["linux"]["cgroupsPath"] = None
     loaded = load_spec(spec)
-    assert not {"mounts", "linux"} & loaded.keys()
+    assert "mounts" not in loaded
+    assert "cgroupsPath" not in loaded["linux"]
     assert not {"env", "terminal"} & loaded["process"].keys()
 
 
@@ -235,6 +236,9 @@ REMOVED = object()
             "mounts[0].source is 'd', but a dict has no",
         ),
         ("linux", [], "linux must be an object, not a list"),
+        ("linux", REMOVED, "linux.namespaces has no new mount namespace"),
+        ("linux.namespaces", [{"type": "mount", "path": "/proc/1/ns/mnt"}], "linux.namespaces has no new mount"),
+        ("linux.namespaces", {"type": "mount"}, "linux.namespaces must be a list, not an object"),
         ("linux.cgroupsPath", 5, "linux.cgroupsPath must be a string, not a number"),
         ("annotations.n", float("nan"), "annotations.n is nan"),
         ("annotations.n", float("-inf"), "annotations.n is -inf"),
