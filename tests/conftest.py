@@ -80,11 +80,11 @@ def shell(rootfs: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def root_dir() -> Iterator[Path]:
-    """A root directory of the test's own."""
-    directory = Path(tempfile.mkdtemp(prefix="px-root-"))
-    yield directory
-    shutil.rmtree(directory)
+def root_dir(tmp_path: Path) -> Path:
+    """A root directory of the test's own, which pytest removes some runs later."""
+    directory = tmp_path / "root"
+    directory.mkdir()
+    return directory
 
 
 @pytest.fixture
@@ -116,9 +116,8 @@ def executor(new_executor: Callable[..., Executor]) -> Executor:
 
 
 @pytest.fixture
-def clean_namespace(client: Client, containerd: Containerd, root_dir: Path, no_leaks: None) -> Iterator[None]:
+def clean_namespace(client: Client, containerd: Containerd, no_leaks: None) -> Iterator[None]:
     """Delete what a test leaves in containerd on purpose, and see that no shim, cgroup or mount outlives that."""
-    # root_dir must outlive this: without its state in there, runc deletes nothing, and the cgroups stay.
     yield
     for id in client.tasks():
         client.delete_task(id, force=True)

@@ -198,8 +198,10 @@ def until_restarted(containerd: Containerd, old: int) -> None:
 def supervise_in_another_process(home: Path, binary: str = "containerd") -> subprocess.Popen[str]:
     """A Python process that starts a ``Containerd``, prints its pid, and then waits."""
     code = """
-        import sys, time
+        import signal, sys, time
         from pluginexec.daemon import Containerd
+        # Whoever runs the tests in the background may have SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         containerd = Containerd(sys.argv[1], binary=sys.argv[2])
         containerd.start()
         print(containerd.pid, flush=True)
