@@ -50,7 +50,8 @@ def parse_signal(value: int | str) -> int:
     number = _signal_number(value)
     if number is None or not 1 <= number <= _signal.SIGRTMAX:
         raise InvalidArgument(f"invalid signal {str(value)[:_SHOWN]!r}: use a name such as TERM, or a number from 1 on")
-    return number
+    # A plain number: before Python 3.11 the text of an enum member is its name.
+    return int(number)
 
 
 def _signal_number(value: object) -> int | None:

@@ -75,7 +75,7 @@ class Client:
 
     def kill(self, id: str, signal: int) -> None:
         """Send a signal to the init process; ``NotFound`` if it has ended."""
-        self._ctr.run("tasks", "kill", "--signal", str(signal), "--", id, operation="signal", id=id)
+        self._ctr.run("tasks", "kill", "--signal", str(int(signal)), "--", id, operation="signal", id=id)
 
     def delete_task(self, id: str, *, force: bool = False) -> int:
         """Delete a stopped task and return its exit code; ``force`` kills it first."""

@@ -140,3 +140,9 @@ def test_what_is_no_signal_is_refused(given: Any) -> None:
         parse_signal(given)
     assert len(str(caught.value)) < 300
     assert str(caught.value).isprintable()
+
+
+def test_a_signal_becomes_a_plain_number() -> None:
+    # The text of an enum member, which ctr would get, is its name before Python 3.11.
+    assert type(parse_signal("TERM")) is int
+    assert type(parse_signal(signal.SIGTERM)) is int
