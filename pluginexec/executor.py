@@ -7,7 +7,7 @@ import os
 import signal as _signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
 from pluginexec.checks import check_id, parse_signal
@@ -51,8 +51,8 @@ class Executor:
 
     A context manager: leaving it closes the executor, and the plugins go on running. All methods may be called from
     any thread. Raises ``FailedPrecondition`` if another executor uses the root, ``InvalidArgument`` or
-    ``PermissionDenied`` if it cannot be used at all. A containerd that is not there shows at the first operation, as
-    ``Unavailable``; it may come later, and may be restarted at any time.
+    ``PermissionDenied`` if it cannot be used at all, ``Unavailable`` where no thread can be had. A containerd that is
+    not there shows at the first operation, as ``Unavailable``; it may come later, and may be restarted at any time.
     """
 
     def __init__(
@@ -68,8 +68,15 @@ class Executor:
         self._lifecycle = Lifecycle(self._client, self._root, on_leftover=lambda: self._watch.poke(_LEFTOVERS_AGAIN))
         self._table = Table(self._root, ENDING_TIMEOUT)
         self._endings = Endings(self._client, self._lifecycle, self._table.forget, exit_handler)
-        self._watch = Watch(self._look)
-        self._client.listen()
+        try:
+            with ExitStack() as undo:
+                undo.callback(self._root.close)
+                self._watch = Watch(self._look)
+                undo.callback(self._watch.close)
+                self._client.listen()
+                undo.pop_all()
+        except (OSError, RuntimeError) as error:
+            raise Unavailable(f"no thread or descriptor can be had for an executor: {error}") from error
 
     def __enter__(self) -> Executor:
         return self

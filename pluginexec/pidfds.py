@@ -127,7 +127,11 @@ class Watch:
         self._due: float | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="pluginexec-watch", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._close_descriptors()
+            raise
 
     def add(self, init: InitProcess) -> None:
         """Watch a process, until its pidfd is closed."""
@@ -146,6 +150,9 @@ class Watch:
             self._closed = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
         self._epoll.close()
         os.close(self._wake)
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,21 @@ def test_a_root_that_cannot_be_one_is_refused(remote: Remote, tmp_path: Path) ->
     with pytest.raises(PluginExecError):
         Executor("/proc/pluginexec", remote)
     assert issubclass(PermissionDenied, PluginExecError)
+
+
+@pytest.mark.parametrize("name", ["pluginexec-watch", "pluginexec-events"])
+def test_an_executor_that_gets_no_thread_gives_the_root_back(
+    new_executor: NewExecutor, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(Unavailable, match="no thread"):
+        new_executor()
+    monkeypatch.undo()
+    new_executor()
