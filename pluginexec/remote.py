@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass, field
 
 from pluginexec.checks import check_namespace
@@ -50,6 +51,17 @@ class Remote:
             raise InvalidArgument(f"address {self.address!r} has a scheme; ctr wants the bare path of the socket")
         if not 0 < self.timeout <= LONGEST_TIMEOUT:
             raise InvalidArgument(f"timeout {self.timeout!r} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
+
+    def listens(self) -> bool:
+        """Tell whether something listens on the socket; what else keeps us from it is told by the first operation."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.address)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except OSError:
+                return True
+        return True
 
     def new_client(self, namespace: str, backend: Backend | None = None) -> Client:
         """Return a client for one namespace, whose ``listen`` delivers containerd's events to ``backend``."""

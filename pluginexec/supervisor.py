@@ -7,7 +7,6 @@ import logging
 import os
 import select
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -252,7 +251,7 @@ class Supervisor:
         """Tell whether it answered; if not, it ended, the time is over, or a stop was asked for."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
-            if _listens(self._files.address):
+            if self._remote.listens():
                 with contextlib.suppress(Unavailable, DeadlineExceeded):
                     self._probe.server_version()
                     return True
@@ -317,12 +316,3 @@ class Supervisor:
                 return True
             time.sleep(_POLL)
         return False
-
-
-def _listens(address: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(address)
-        except OSError:
-            return False
-    return True

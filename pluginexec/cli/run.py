@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +85,7 @@ def _root(root: str | None) -> Iterator[Path]:
 @contextmanager
 def _remote(address: str | None, root: Path) -> Iterator[Remote]:
     chosen = Remote(address) if address is not None else Remote()
-    if address is not None or os.environ.get("CONTAINERD_ADDRESS") or _listens(chosen.address):
+    if address is not None or os.environ.get("CONTAINERD_ADDRESS") or chosen.listens():
         yield chosen
         return
     with Containerd(root / "containerd") as containerd:
@@ -94,14 +93,3 @@ def _remote(address: str | None, root: Path) -> Iterator[Remote]:
             f"pluginexec: no containerd at {chosen.address}; a private one runs for as long as this plugin", err=True
         )
         yield containerd.remote
-
-
-def _listens(address: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(address)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        except OSError:
-            return True  # there is one; what keeps us from it is told by ctr
-    return True
