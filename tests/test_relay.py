@@ -17,7 +17,7 @@ import pytest
 
 from pluginexec.relay import CHUNK, Relay
 from pluginexec.types import Writer
-from tests.tools.harness import PATIENCE, Buffer, held_descriptors, wait_until
+from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, wait_until
 
 
 class Pipe:
@@ -187,20 +187,6 @@ def test_a_reading_that_fails_closes_the_writer(tmp_path: Path, caplog: pytest.L
     assert [record.getMessage() for record in caplog.records] == ["relay of p-stdout failed"]
 
 
-class Gate(Buffer):
-    """A writer that blocks until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Event()
-        self.let_go = threading.Event()
-
-    def write(self, data: bytes, /) -> int | None:
-        self.entered.set()
-        assert self.let_go.wait(PATIENCE)
-        return super().write(data)
-
-
 def test_a_relay_that_is_stopped_leaves_what_it_has_not_read(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
@@ -242,10 +228,10 @@ def test_a_wait_ends_when_no_byte_has_moved_for_too_long(relay: Callable[..., Re
 
 def test_a_wait_goes_on_while_bytes_move(pipe: Pipe, relay: Callable[..., Relay]) -> None:
     running = relay(Buffer())
-    idle = 1.0
+    idle = 3.0  # far longer than a busy machine keeps a thread waiting
 
     def trickle() -> None:
-        until = time.monotonic() + 1.5 * idle
+        until = time.monotonic() + 1.2 * idle
         while time.monotonic() < until:
             pipe.write(b".")
             time.sleep(0.01)

@@ -24,7 +24,7 @@ from pluginexec.logger import NO_LOGGER
 from pluginexec.root import PluginFiles, take_lock
 from pluginexec.streams import Streams, check_sink
 from pluginexec.types import Sink
-from tests.tools.harness import PATIENCE, Buffer, held_descriptors, live_children, our_threads, wait_until
+from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, live_children, our_threads, wait_until
 
 
 @pytest.fixture
@@ -75,20 +75,6 @@ def is_free(lock: Path) -> bool:
     if descriptor is not None:
         os.close(descriptor)
     return descriptor is not None
-
-
-class Gate(Buffer):
-    """A writer that blocks until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Event()
-        self.let_go = threading.Event()
-
-    def write(self, data: bytes, /) -> int | None:
-        self.entered.set()
-        assert self.let_go.wait(PATIENCE)
-        return super().write(data)
 
 
 def test_the_fifos_are_private_and_open_and_locked_before_the_plugin_starts(files: PluginFiles) -> None:
@@ -227,8 +213,8 @@ def test_the_end_comes_though_nobody_ever_opened_the_fifos_for_writing(files: Pl
 
 @pytest.fixture
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DRAIN_IDLE", 0.05)
-    monkeypatch.setattr(module, "STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "DRAIN_IDLE", 0.5)
+    monkeypatch.setattr(module, "STOP_TIMEOUT", 0.5)
 
 
 @pytest.mark.usefixtures("_short_patience")

@@ -29,21 +29,15 @@ from pluginexec import (
     Unknown,
 )
 from pluginexec.client import Client
+from pluginexec.types import TaskState
 from tests.executor.test_lives import FOREVER
+from tests.tools.containers import ctr, wait_for_state
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]
 NewVictim = Callable[..., "Victim"]
 LINES = 20_000
-
-
-def ctr(client: Client, *arguments: str) -> str:
-    return client._ctr.run(*arguments, operation="test").stdout
-
-
-def wait_for_state(client: Client, id: str, state: str) -> None:
-    wait_until(lambda: (task := client.tasks().get(id)) and task.state.value == state, f"{id} {state}")
 
 
 def let_go(client: Client, id: str) -> None:
@@ -162,7 +156,7 @@ def test_the_last_words_of_a_plugin_that_ended_meanwhile_arrive(
     first.create(id, shell(id, "mkfifo /run/go; " + script), Buffer(), Buffer())
     first.close()
     let_go(client, id)
-    wait_for_state(client, id, "STOPPED")
+    wait_for_state(client, id, TaskState.STOPPED)
     stdout, stderr = Buffer(), Buffer()
     second = new_executor()
     assert not second.restore(id, stdout, stderr)
@@ -243,7 +237,7 @@ def test_a_plugin_that_ended_after_our_process_was_killed_has_its_last_words_and
     victim = new_victim(id, shell(id, "mkfifo /run/go; read x < /run/go; seq 5000; exit 9"))
     victim.kill()
     let_go(client, id)
-    wait_for_state(client, id, "STOPPED")
+    wait_for_state(client, id, TaskState.STOPPED)
     stdout = Buffer()
     executor = new_executor()
     assert not executor.restore(id, stdout)
@@ -258,7 +252,7 @@ def test_last_words_outlive_both_our_process_and_containerd(
     victim.kill()
     client = mortal.remote.new_client(PLUGIN_NAMESPACE)
     let_go(client, id)
-    wait_for_state(client, id, "STOPPED")
+    wait_for_state(client, id, TaskState.STOPPED)
     before = mortal.pid
     assert before
     os.kill(before, signal.SIGKILL)
@@ -357,7 +351,7 @@ def test_a_stopped_plugin_of_somebody_else_is_removed(
     new_executor: NewExecutor, id: str, foreign: Callable[[str], None], client: Client
 ) -> None:
     foreign("exit 3")
-    wait_for_state(client, id, "STOPPED")
+    wait_for_state(client, id, TaskState.STOPPED)
     stdout = Buffer()
     executor = new_executor()
     assert not executor.restore(id, stdout)

@@ -50,6 +50,21 @@ class Buffer:
         return b"".join(self._chunks)
 
 
+class Gate(Buffer):
+    """A writer that blocks until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+
+    def write(self, data: bytes, /) -> int | None:
+        """Wait, then keep."""
+        self.entered.set()
+        assert self.let_go.wait(PATIENCE)
+        return super().write(data)
+
+
 class Exits:
     """An exit handler that remembers in which order it was told what."""
 
