@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,6 +26,36 @@ from tests.tools.rootfs import make_rootfs
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the tests that roll dice."""
+    parser.addoption("--seed", help="seed of the tests that roll dice; by default another one each time, and printed")
+    parser.addoption(
+        "--rounds", type=int, default=5, help="how often a fault is injected at a random point (%(default)s)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose a seed where none was given."""
+    config.option.seed = config.option.seed or secrets.token_hex(4)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print the seed: with it, each test rolls the same dice again."""
+    return f"dice: --seed {config.option.seed} --rounds {config.option.rounds}"
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Dice of this test alone: they fall the same with the same seed, whichever other tests run."""
+    return random.Random(f"{request.config.option.seed} {request.node.nodeid}")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> range:
+    """How often to inject a fault."""
+    return range(request.config.option.rounds)
+
+
 @pytest.fixture(scope="session")
 def rootfs() -> Iterator[Path]:
     """A root file system with busybox."""
@@ -37,6 +69,17 @@ def rootfs() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def containerd() -> Iterator[Containerd]:
     """A private containerd; its directory is short, because the path of a socket is."""
+    directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
+    try:
+        with Containerd(directory) as containerd:
+            yield containerd
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def mortal(no_leaks: None) -> Iterator[Containerd]:
+    """A containerd of the test's own, that it may kill."""
     directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
     try:
         with Containerd(directory) as containerd:
