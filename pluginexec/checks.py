@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 import signal as _signal
 
-from pluginexec.errors import InvalidArgument
+from pluginexec.errors import InvalidArgument, shown
 
 # containerd's pkg/identifiers: labels of letters and digits, joined by single dots, dashes or underscores.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _LONGEST_IDENTIFIER = 76
-# ctr 2 takes these, as a first argument and even after "--", for a call for help: it prints that and returns 0.
+# ctr 2.1 takes these, as a first argument and even after "--", for a call for help: it prints that and returns 0.
 _CALLS_FOR_HELP = ("h", "help")
-_SHOWN = 100
 
 
 def check_id(id: str) -> str:
     """Return ``id`` if containerd accepts it as a container's; raise ``InvalidArgument`` if not."""
     _check_identifier("id", id)
-    if id in _CALLS_FOR_HELP:
-        raise InvalidArgument(f"id {id!r} cannot be used: ctr takes it for a call for help; choose another")
     return id
 
 
@@ -38,8 +35,11 @@ def _check_identifier(what: str, value: object) -> None:
         raise InvalidArgument(f"{what} has {len(value)} characters; containerd allows {_LONGEST_IDENTIFIER}")
     if not _IDENTIFIER.fullmatch(value):
         raise InvalidArgument(
-            f"{what} {value[:_SHOWN]!r} is not allowed: use letters and digits, joined by single '.', '_' or '-'"
+            f"{what} {shown(value)} is not allowed: use letters and digits, joined by single '.', '_' or '-'"
         )
+    # A namespace too: it is the first argument of the command that marks the event stream.
+    if value in _CALLS_FOR_HELP:
+        raise InvalidArgument(f"{what} {value!r} cannot be used: ctr takes it for a call for help; choose another")
 
 
 def parse_signal(value: int | str) -> int:
@@ -49,7 +49,7 @@ def parse_signal(value: int | str) -> int:
     """
     number = _signal_number(value)
     if number is None or not 1 <= number <= _signal.SIGRTMAX:
-        raise InvalidArgument(f"invalid signal {str(value)[:_SHOWN]!r}: use a name such as TERM, or a number from 1 on")
+        raise InvalidArgument(f"invalid signal {shown(value)}: use a name such as TERM, or a number from 1 on")
     # A plain number: before Python 3.11 the text of an enum member is its name.
     return int(number)
 

@@ -20,12 +20,14 @@ from typing import Any
 
 # What a person reads of a command's complaint; the end of it names the cause.
 STDERR_KEPT = 4096
+_SHOWN = 100
 
 
 class PluginExecError(Exception):
     """Base of every error that this package raises on purpose.
 
-    ``str(error)`` is one lowercase line: what was tried and what came back. The attributes carry the rest:
+    ``str(error)`` is one lowercase line: what was tried and what came back. A character that is not printable, which
+    could drive a terminal, shows as its escape there. The attributes carry the rest, as it came:
 
     - ``operation``: what was tried (``"create"``), or ``None``;
     - ``id``: the plugin that it was about, or ``None``;
@@ -56,8 +58,8 @@ class PluginExecError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        tried = " ".join(part for part in (self.operation, self.id and repr(self.id)) if part)
-        return " ".join(f"{tried}: {self.message}".removeprefix(": ").split())
+        tried = " ".join(part for part in (self.operation, self.id and shown(self.id)) if part)
+        return one_line(f"{tried}: {self.message}".removeprefix(": "))
 
     def __reduce__(self) -> tuple[Callable[..., PluginExecError], tuple[Any, ...]]:
         # The default would call the class with the message alone, and drop all that is keyword-only.
@@ -68,6 +70,24 @@ def _rebuild(kind: type[PluginExecError], message: str, attributes: dict[str, An
     error = kind(message)
     error.__dict__.update(attributes)
     return error
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` as one line that is safe for a terminal and a log: what is not printable shows as its escape."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as a message shows it; one whose text may be huge, or cannot be had, by the name of its type."""
+    if isinstance(value, (str, bytes)):
+        return repr(value[:_SHOWN])
+    # Python refuses to print an integer of thousands of digits, and a list that is nested a thousand deep.
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 64):
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
 
 
 class NotFound(PluginExecError):

@@ -18,6 +18,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 _TASK_TOPICS = {f"/tasks/{event_type.value}": event_type for event_type in EventType}
 _NAMESPACE_UPDATE = "/namespaces/update"
+_LARGEST_PID = (1 << 31) - 1
+_LARGEST_EXIT_CODE = 255
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,16 @@ def _event_info(payload: dict[str, Any]) -> EventInfo:
     return EventInfo(
         container_id=container_id,
         process_id=process_id if isinstance(process_id, str) else "",
-        pid=_number(payload, "pid"),
+        pid=_number(payload, "pid", _LARGEST_PID),
         # Protobuf's JSON leaves a field out when it is 0.
-        exit_code=_number(payload, "exit_status"),
+        exit_code=_number(payload, "exit_status", _LARGEST_EXIT_CODE),
         exited_at=parse_time(payload.get("exited_at")),
     )
 
 
-def _number(payload: dict[str, Any], key: str) -> int:
+def _number(payload: dict[str, Any], key: str, largest: int) -> int:
     value = payload.get(key, 0)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
         raise ValueError(f"{key} is not a number")
     return value
 

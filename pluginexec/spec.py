@@ -7,18 +7,20 @@ makes anything, a wrong type in any other field, is left to it.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from pluginexec.checks import check_id
-from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError
+from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError, shown
 
 SpecSource: TypeAlias = Mapping[str, Any] | str | os.PathLike[str]
 """What ``load_spec`` accepts: a spec as a dict, the path of a ``config.json``, or a bundle directory."""
@@ -28,6 +30,8 @@ _CONFIG = "config.json"
 _LARGEST_FILE = 16 << 20
 # Against cycles, and for json, which recurses; a real spec is 8 deep.
 _DEEPEST = 100
+# Against a dict of lists that hold each other many times over; a real spec has some hundreds.
+_MOST_VALUES = 100_000
 _SHOWN = 100
 # The OCI runtime spec demands SemVer; runc 1.1 runs anything.
 _SEMVER = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?")
@@ -188,8 +192,10 @@ class _Object:
             raise self.error(
                 field, f"is {path[:_SHOWN]!r}, but a dict has no bundle to be relative to; make it absolute"
             )
+        place = (self.bundle or Path()) / path
         try:
-            return os.path.realpath((self.bundle or Path()) / path, strict=True)
+            os.stat(place)  # it refuses a path of megabytes at once, which realpath would take hours for
+            return os.path.realpath(place, strict=True)
         except (OSError, ValueError) as error:
             raise _refused(f"{self.name}: {self.prefix}{field} {path!r}", error, "give one that exists") from error
 
@@ -271,14 +277,17 @@ def _parse(data: bytes, name: str) -> object:
         raise _wrong(name, "", "holds an integer beyond 64 bits; containerd could not read it") from error
 
 
-def _plain(value: object, name: str, field: str = "", depth: int = 0) -> Any:
+def _plain(value: object, name: str, field: str = "", depth: int = 0, count: Iterator[int] | None = None) -> Any:
     """Copy ``value``, all the way down, as plain JSON types; refuse what would not survive the way to containerd."""
+    count = count or itertools.count()
+    if next(count) > _MOST_VALUES:
+        raise _wrong(name, "", f"holds over {_MOST_VALUES:,} values; no spec needs that")
     if value is None or isinstance(value, (str, int, float)):
         return _plain_scalar(value, name, field)
     if depth > _DEEPEST:
         raise _wrong(name, "", f"nested deeper than {_DEEPEST} levels; no spec needs that")
     if isinstance(value, (list, tuple)):
-        return [_plain(item, name, f"{field}[{index}]", depth + 1) for index, item in enumerate(value)]
+        return [_plain(item, name, f"{field}[{index}]", depth + 1, count) for index, item in enumerate(value)]
     if not isinstance(value, Mapping):
         raise _wrong(name, field, f"is a {type(value).__name__}, which json cannot hold; convert it")
     copy = {}
@@ -286,7 +295,7 @@ def _plain(value: object, name: str, field: str = "", depth: int = 0) -> Any:
         if not isinstance(key, str):
             raise _wrong(name, field, f"has a key of type {type(key).__name__}; use strings as keys")
         inner = f"{field}.{key[:_SHOWN] if key.isprintable() else repr(key[:_SHOWN])}".lstrip(".")
-        copy[_plain_scalar(key, name, inner)] = _plain(item, name, inner, depth + 1)
+        copy[_plain_scalar(key, name, inner)] = _plain(item, name, inner, depth + 1, count)
     return copy
 
 
@@ -311,13 +320,15 @@ def _plain_scalar(value: Any, name: str, field: str) -> Any:
 def _listed(what: str, value: object) -> list[Any]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise InvalidArgument(f"{what} must be a list of strings, not one {type(value).__name__}")
-    return list(value)
+    return list(itertools.islice(value, _MOST_VALUES))  # a range may be without end, nearly
 
 
-def _path(what: str, value: object) -> Path:
-    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+def _path(what: str, value: Any) -> Path:
+    path = value
+    with contextlib.suppress(TypeError):  # it is no path, and refused as such
+        path = os.fspath(value)
     if not isinstance(path, str) or not path:  # Path("") would be the working directory
-        raise InvalidArgument(f"{what}, not {repr(path)[:_SHOWN]}")
+        raise InvalidArgument(f"{what}, not {shown(path)}")
     return Path(path)
 
 

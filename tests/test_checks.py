@@ -13,6 +13,7 @@ import pytest
 
 from pluginexec.checks import check_id, check_namespace, parse_signal
 from pluginexec.errors import InvalidArgument
+from tests.tools.hostile import HUGE, nested
 
 GOOD = [
     pytest.param("a", id="one-letter"),
@@ -79,10 +80,11 @@ def test_a_name_that_containerd_refuses_is_refused(check: Callable[[Any], str], 
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("id", ["h", "help"])
-def test_an_id_that_ctr_takes_for_a_call_for_help_is_refused(id: str) -> None:
+@pytest.mark.parametrize("check", [check_id, check_namespace])
+@pytest.mark.parametrize("name", ["h", "help"])
+def test_a_name_that_ctr_takes_for_a_call_for_help_is_refused(check: Callable[[str], str], name: str) -> None:
     with pytest.raises(InvalidArgument, match="call for help"):
-        check_id(id)
+        check(name)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,10 @@ def test_a_signal_becomes_its_number(given: int | str, number: int) -> None:
         pytest.param("-9", id="negative-digits"),
         pytest.param(65, id="too-high"),
         pytest.param("9" * 5000, id="huge-digits"),
+        pytest.param(HUGE, id="huge"),
+        pytest.param(-HUGE, id="huge-negative"),
+        pytest.param(nested(5000), id="nested"),
+        pytest.param("\x1b[2J", id="control"),
         pytest.param("", id="empty"),
         pytest.param("SIG", id="prefix-alone"),
         pytest.param("SIGSIGTERM", id="prefix-twice"),

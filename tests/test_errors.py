@@ -11,7 +11,8 @@ import pickle
 import pytest
 
 from pluginexec import errors
-from pluginexec.errors import STDERR_KEPT, NotFound, PluginExecError
+from pluginexec.errors import STDERR_KEPT, NotFound, PluginExecError, shown
+from tests.tools.hostile import HUGE, nested
 
 NAMES = (
     "NotFound",
@@ -69,10 +70,30 @@ def test_an_error_of_no_command_says_so() -> None:
         pytest.param(NotFound("one\ntwo\r\n\n\tthree "), "one two three", id="lines"),
         pytest.param(NotFound("no", operation="run", id="a\nb"), "run 'a\\nb': no", id="newline-in-id"),
         pytest.param(NotFound(""), "", id="empty"),
+        pytest.param(NotFound("a\x1b[2Jb\0\x9b\u202e\udcff é"), "a\\x1b[2Jb\\x00\\x9b\\u202e\\udcff é", id="terminal"),
+        pytest.param(NotFound("no", id="\x1b[2J"), "'\\x1b[2J': no", id="terminal-in-id"),
+        pytest.param(NotFound("no", id="x" * 999), f"'{'x' * 100}': no", id="long-id"),
     ],
 )
 def test_the_message_is_one_line_of_what_was_tried_and_what_came_back(error: PluginExecError, message: str) -> None:
     assert str(error) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param("a\n", r"'a\n'", id="text"),
+        pytest.param("x" * 10**6, repr("x" * 100), id="megabyte"),
+        pytest.param(b"x" * 10**6, repr(b"x" * 100), id="bytes"),
+        pytest.param(None, "None", id="none"),
+        pytest.param(-1.5, "-1.5", id="float"),
+        pytest.param(42, "42", id="int"),
+        pytest.param(HUGE, "a value of type int", id="int-that-python-does-not-print"),
+        pytest.param(nested(5000), "a value of type list", id="nested"),
+    ],
+)
+def test_a_value_is_shown_in_short_whatever_it_is(value: object, text: str) -> None:
+    assert shown(value) == text
 
 
 def test_the_end_of_a_long_stderr_is_kept() -> None:

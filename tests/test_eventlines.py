@@ -164,6 +164,8 @@ def test_a_time_that_is_not_understood_loses_no_exit(value: object) -> None:
         pytest.param(line("/tasks/exit", EXIT | {"pid": None}), "pid is not a number", id="pid null"),
         pytest.param(line("/tasks/exit", EXIT | {"pid": True}), "pid is not a number", id="pid true"),
         pytest.param(line("/tasks/exit", EXIT | {"pid": -1}), "pid is not a number", id="pid negative"),
+        pytest.param(line("/tasks/exit", EXIT | {"pid": 1 << 31}), "pid is not a number", id="pid beyond 31 bits"),
+        pytest.param(line("/tasks/exit", EXIT | {"exit_status": 256}), "exit_status is not", id="code beyond 255"),
         pytest.param(line("/tasks/exit", EXIT | {"exit_status": 1.5}), "exit_status is not", id="code a fraction"),
         pytest.param(line("/tasks/exit", EXIT | {"exit_status": []}), "exit_status is not", id="code a list"),
         pytest.param(

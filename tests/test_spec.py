@@ -19,6 +19,7 @@ import pytest
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError
 from pluginexec.spec import default_spec, load_spec
+from tests.tools.hostile import HUGE, doubled, nested
 
 Spec = dict[str, Any]
 NOBODY = 65534
@@ -296,6 +297,16 @@ def test_a_spec_that_contains_itself_is_refused(spec: Spec) -> None:
     refused(spec, "nested deeper than 100 levels")
 
 
+def test_lists_that_hold_each_other_many_times_over_are_refused(spec: Spec) -> None:
+    spec["hooks"] = doubled(60)
+    refused(spec, "holds over 100,000 values")
+
+
+def test_a_path_of_megabytes_is_refused_at_once(spec: Spec) -> None:
+    spec["root"]["path"] = "/" + "../" * 1_000_000
+    refused(spec, "root.path", "file name too long")
+
+
 def test_the_value_of_a_variable_is_not_told(spec: Spec) -> None:
     spec["process"]["env"] = ["hunter2"]
     assert "hunter2" not in refused(spec)
@@ -304,7 +315,18 @@ def test_the_value_of_a_variable_is_not_told(spec: Spec) -> None:
 # What is refused: sources
 
 
-@pytest.mark.parametrize("source", [None, 5, b"/x", [], object(), "", types.SimpleNamespace()])
+class NoPath:
+    """What says that it is a path, and is none."""
+
+    def __fspath__(self) -> int:
+        return 5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [None, 5, HUGE, b"/x", [], nested(5000), object(), "", types.SimpleNamespace(), NoPath()],
+    ids=lambda source: type(source).__name__,
+)
 def test_what_is_neither_dict_nor_path_is_refused(source: Any) -> None:
     refused(source, "spec must be a dict or a path, not ")
 
@@ -476,6 +498,8 @@ def test_a_relative_path_in_a_working_directory_that_is_gone_is_refused(
         ({"args": None}, "args must be a list of strings, not one NoneType"),
         ({"args": []}, "process.args is empty"),
         ({"args": [1]}, "process.args[0] must be a string"),
+        ({"args": range(10**30)}, "holds over 100,000 values"),
+        ({"rootfs": HUGE}, "rootfs must be a path, not a value of type int"),
         ({"args": [b"sh"]}, "process.args[0] is a bytes"),
         ({"args": ["\udcff"]}, "process.args[0] has a lone surrogate"),
         ({"env": "A=1"}, "env must be a list of strings, not one str"),
