@@ -142,8 +142,8 @@ class DaemonFiles:
 
 
 def _address(directory: str) -> str:
-    # ctr 1.7 and 2.1 percent-decode the path, cut it at "?" and "#", and refuse control characters; 1.6 takes it as it
-    # is, and 2.1 also stats it as it is. So no escaping suits all of them, but another path does.
+    # ctr 1.7 and later percent-decode the path, cut it at "?" and "#", and refuse control characters; 1.6 takes it as
+    # it is, and 2.1 also stats it as it is. So no escaping suits all of them, but another path does.
     if directory.isprintable() and not set("%?#") & set(directory):
         return str(Path(directory) / "containerd.sock")
     digest = hashlib.sha256(directory.encode()).hexdigest()[:16]
