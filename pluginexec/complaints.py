@@ -25,17 +25,23 @@ RUNTIME_STATE_IS_STALE = "container with given ID already exists"
 """runc's words for state left under its root by a container that containerd has forgotten."""
 
 _SHOWN = 600
+_SEARCHED = 16_384
+"""Characters that the patterns see: some take the square of the length, and rubbish can be long."""
 _START_CONTAINERD = "is containerd running, and is this its socket? 'Containerd' starts a private one"
 _INSTALL = "install it (Debian: apt-get install containerd runc), or name another"
+_NOT_STOPPED = r"must be stopped before deletion|cannot delete a non stopped container|cannot delete running task"
 
 # The first pattern that is found decides, so the order matters: what names a cause stands before what names a class.
 _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
-    # No way to containerd. Before "context deadline exceeded", which 1.6 says of a socket that is not there.
+    # No way to containerd. Before "context deadline exceeded", which 1.6 and 1.7 say of a socket that is not there.
     (r"connect: permission denied", PermissionDenied, "run as root, or as a user who may open the socket"),
     (r"cannot access socket .*: permission denied", PermissionDenied, "run as root, or as a user who may open it"),
     (r"failed to dial|cannot access socket|connection refused|transport is closing", Unavailable, _START_CONTAINERD),
     (r"error reading from server|error reading server preface|code = Unavailable", Unavailable, _START_CONTAINERD),
     (r"context deadline exceeded|code = DeadlineExceeded|code = Canceled|context canceled", DeadlineExceeded, None),
+    # A shortage, which may pass. runc does not say why it could not store its state; its disk is full.
+    (r"no space left on device|unable to store init state|runtime-root/.*: read-only file system", Unavailable, None),
+    (r"too many open files|failed to create new OS thread|resource temporarily unavailable", Unavailable, None),
     # runc's own words, which come before ctr's class.
     (re.escape(RUNTIME_STATE_IS_STALE), AlreadyExists, None),
     (
@@ -43,6 +49,7 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
         FailedPrecondition,
         f"the runtime cannot be run: {_INSTALL}",
     ),
+    (r"mkdir /.*: file exists", AlreadyExists, "containerd left a bundle when it was killed: restart it"),
     (
         r"binary not installed|failed to start shim|invalid custom binary path|invalid runtime name",
         FailedPrecondition,
@@ -57,11 +64,11 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (r"invalid signal|unknown error after kill: .*invalid argument", InvalidArgument, None),
     (r"failed parsing subscription filters", InvalidArgument, None),
     (r"container id must be provided|container \"\" in namespace|namespace is required", InvalidArgument, None),
+    (r"^setpriv: failed to execute", FailedPrecondition, _INSTALL),
     (r"flag provided but not defined|No help topic for", FailedPrecondition, "this ctr is too old or too new"),
     # States of a task.
-    (r"must be stopped before deletion|cannot delete a non stopped container", FailedPrecondition, None),
+    (_NOT_STOPPED, FailedPrecondition, None),
     (r"cannot (pause|resume|exec in|start) a ", FailedPrecondition, None),
-    (r"cannot delete running task", FailedPrecondition, None),
     # The classes themselves, last.
     (r"already exists", AlreadyExists, None),
     (r"process already finished|no running (task|process) found|process does not exist", NotFound, None),
@@ -83,6 +90,11 @@ def task_exists(message: str, id: str) -> bool:
     return f"task {id}: already exists" in message
 
 
+def container_runs(message: str) -> bool:
+    """Tell whether containerd refused to delete something because it has not stopped."""
+    return re.search(_NOT_STOPPED, message) is not None
+
+
 def complaint_in(stderr: str) -> str:
     """Return the error text in ``stderr`` as one line: from the first line that starts with ``ctr: `` to the end."""
     # Lines before it are logrus warnings; the text itself may span lines (a logger that is missing, in 1.6 and 1.7).
@@ -94,9 +106,13 @@ def error_from_complaint(
     stderr: str, *, argv: Sequence[str], returncode: int, operation: str, id: str | None
 ) -> PluginExecError:
     """Return the error that a failed command's ``stderr`` stands for; ``Unknown`` where no pattern is found."""
-    text = complaint_in(stderr)
+    text = _shorten(complaint_in(stderr), _SEARCHED)
     rows = (row for row in _TABLE if re.search(row[0], text, re.IGNORECASE))
     _, kind, hint = next(rows, ("", Unknown, None))
-    shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} ... {text[-_SHOWN // 2 :]}"
-    message = shown or f"{argv[0]} ended with code {returncode} and said nothing"
+    message = _shorten(text, _SHOWN) or f"{argv[0]} ended with code {returncode} and said nothing"
     return kind(message, operation=operation, id=id, argv=argv, returncode=returncode, stderr=stderr, hint=hint)
+
+
+def _shorten(text: str, length: int) -> str:
+    """Leave out the middle of a text that is long: the start names what was tried, the end the cause."""
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"

@@ -16,7 +16,7 @@ import time
 from typing import Protocol
 
 from pluginexec.ctr import Ctr, close_pipes, kill_group
-from pluginexec.errors import PluginExecError
+from pluginexec.errors import PluginExecError, one_line
 from pluginexec.eventlines import LabelsEvent, TaskEvent, parse_line
 from pluginexec.types import EventInfo, EventType
 
@@ -37,13 +37,16 @@ _MARKER_LABEL = "pluginexec.ready"
 
 
 class Backend(Protocol):
-    """Who wants the events; both methods are called on the stream's threads and must not block."""
+    """Who wants the events; both methods are called on the stream's threads."""
 
     def process_event(self, id: str, event_type: EventType, event_info: EventInfo) -> None:
-        """Take one event of one container."""
+        """Take one event of one container; must not block, because the next event waits for it."""
 
     def events_connected(self) -> None:
-        """Learn that the stream stands, anew: whatever happened before must be found out by asking."""
+        """Learn that the stream stands, anew: whatever happened before must be found out by asking.
+
+        While this takes its time, events arrive, but the stream is not started again.
+        """
 
 
 class EventStream:
@@ -58,6 +61,7 @@ class EventStream:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._marker: subprocess.Popen[bytes] | None = None
         self._began_at = time.monotonic()
         self._complained: set[str] = set()
         self.malformed = 0
@@ -66,20 +70,19 @@ class EventStream:
         self._thread.start()
 
     def close(self) -> None:
-        """End the child and both threads; no event is delivered after this returns."""
+        """End the children and both threads; no event is delivered after this returns."""
         self._closed.set()
-        self._end_child()
+        with self._lock:
+            children = [child for child in (self._child, self._marker) if child]
+        for child in children:
+            kill_group(child)
         self._thread.join()
 
     def distrust(self) -> None:
         """Start anew, unless the stream has only just begun: it missed an event, so it hangs."""
-        if time.monotonic() - self._began_at > DISTRUST_AFTER:
-            self._end_child()
-
-    def _end_child(self) -> None:
         with self._lock:
             child = self._child
-        if child:
+        if child and time.monotonic() - self._began_at > DISTRUST_AFTER:
             kill_group(child)
 
     def _run(self) -> None:
@@ -131,15 +134,25 @@ class EventStream:
         deadline = time.monotonic() + STUCK_AFTER
         wait = 0.01
         while reader.is_alive() and not self._closed.is_set() and time.monotonic() < deadline:
-            label = f"{_MARKER_LABEL}={nonce}"
-            namespace = self._ctr.namespace
-            self._ctr.run(
-                "namespaces", "label", namespace, label, operation="mark the event stream", timeout=MARK_TIMEOUT
-            )
+            self._label(f"{_MARKER_LABEL}={nonce}")
             if stands.wait(wait):
                 return True
             wait = min(wait * 2, 0.5)
         return stands.is_set()
+
+    def _label(self, label: str) -> None:
+        """Label the namespace, by a command that ``close`` can end: while containerd hangs it takes its time."""
+        arguments = ("namespaces", "label", self._ctr.namespace, label)
+        marker = self._ctr.start(*arguments, separate_stderr=True)
+        with self._lock:
+            self._marker = marker
+        if self._closed.is_set():  # after close looked for it
+            kill_group(marker)
+        try:
+            self._ctr.finish(marker, *arguments, operation="mark the event stream", timeout=MARK_TIMEOUT)
+        finally:
+            with self._lock:
+                self._marker = None
 
     def _read(self, child: subprocess.Popen[bytes], nonce: str, stands: threading.Event) -> None:
         assert child.stdout is not None
@@ -168,13 +181,13 @@ class EventStream:
         try:
             self._backend.process_event(event.info.container_id, event.type, event.info)
         except Exception:
-            log.exception("event of %s was not processed", event.info.container_id)
+            log.exception("event of %s was not processed", one_line(event.info.container_id))
 
     def _complain(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Log the first of each kind; a stream that is down for an hour is one line, not thousands."""
         if kind not in self._complained and not self._closed.is_set():
             self._complained.add(kind)
-            log.warning("%s", message, exc_info=error)
+            log.warning("%s", one_line(message), exc_info=error)
 
 
 def events_filter(namespace: str) -> str:

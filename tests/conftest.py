@@ -12,6 +12,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +67,29 @@ def rootfs() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-@pytest.fixture(scope="session")
-def containerd() -> Iterator[Containerd]:
-    """A private containerd; its directory is short, because the path of a socket is."""
+@contextmanager
+def private_containerd() -> Iterator[Containerd]:
+    """Run a private containerd; its directory is short, because the path of a socket is."""
     directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
     try:
         with Containerd(directory) as containerd:
             yield containerd
     finally:
         shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    """A private containerd."""
+    with private_containerd() as containerd:
+        yield containerd
 
 
 @pytest.fixture
 def mortal(no_leaks: None) -> Iterator[Containerd]:
     """A containerd of the test's own, that it may kill."""
-    directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
-    try:
-        with Containerd(directory) as containerd:
-            yield containerd
-    finally:
-        shutil.rmtree(directory)
+    with private_containerd() as containerd:
+        yield containerd
 
 
 @pytest.fixture
@@ -159,14 +163,17 @@ def executor(new_executor: Callable[..., Executor]) -> Executor:
 
 
 @pytest.fixture
-def clean_namespace(client: Client, containerd: Containerd, no_leaks: None) -> Iterator[None]:
-    """Delete what a test leaves in containerd on purpose, and see that no shim, cgroup or mount outlives that."""
+def clean_namespace(client: Client, containerd: Containerd, root_dir: Path, no_leaks: None) -> Iterator[None]:
+    """Delete what a test leaves in containerd on purpose, and see that nothing outlives that."""
     yield
     for id in client.tasks():
         client.delete_task(id, force=True)
     for id in client.containers():
         client.delete_container(id)
     wait_until(lambda: not shims(containerd), "the end of the shims")
+    # What nobody has read is held for the next executor, as long as its files are there.
+    shutil.rmtree(root_dir, ignore_errors=True)
+    wait_until(lambda: not loggers(root_dir), "the end of the loggers")
     mounts = Path("/proc/self/mountinfo").read_text()
     assert str(containerd.address).removesuffix("containerd.sock") not in mounts
     assert not list(Path("/sys/fs/cgroup").glob(f"*/pluginexec/t{os.getpid()}-*"))
@@ -181,6 +188,15 @@ def shims(containerd: Containerd) -> list[psutil.Process]:
         if str(containerd.address) in arguments and process.info["name"].startswith("containerd-shim"):
             found.append(process)
     return found
+
+
+def loggers(root_dir: Path) -> list[psutil.Process]:
+    """Return the live loggers of a root's plugins."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(f"{root_dir}/" in word for word in process.info["cmdline"] or [] if word.startswith("PATH="))
+    ]
 
 
 @pytest.fixture(autouse=True)

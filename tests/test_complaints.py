@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from pluginexec.complaints import (
     RUNTIME_STATE_IS_STALE,
     complaint_in,
+    container_runs,
     error_from_complaint,
     task_exists,
 )
@@ -114,6 +116,12 @@ TEXTS: dict[type[PluginExecError], tuple[str, ...]] = {
         "something new: failed precondition",
     ),
     Unavailable: (
+        SHIM
+        + "OCI runtime create failed: runc create failed: mkdir /r/runtime-root/n/x: no space left on device<: unknown>",
+        SHIM
+        + "OCI runtime create failed: runc create failed: mkdir /r/runtime-root/n/x: read-only file system<: unknown>",
+        START + "error during container init: unable to store init state: %!w(<nil>)<: unknown>",
+        "failed to start shim: start failed: : pipe2: too many open files<: unknown>",
         "rpc error: code = Unavailable desc = transport is closing",
         "rpc error: code = Unavailable desc = error reading from server: EOF",
         'failed to dial "/s": context deadline exceeded<: connection error: desc = "transport: error while dialing: dial unix:///s: timeout">',
@@ -247,3 +255,29 @@ def test_a_task_that_exists_is_told_from_a_container_that_exists() -> None:
     assert task_exists(str(error_from("ctr: task X: already exists\n")), "X")
     assert not task_exists(str(error_from('ctr: container "X": already exists\n')), "X")
     assert not task_exists(str(error_from("ctr: task Y: already exists\n")), "X")
+
+
+def test_rubbish_that_nearly_fits_many_patterns_is_read_in_no_time() -> None:
+    began = time.monotonic()
+    for word in ("exec: ", "cannot access socket ", 'in namespace "', "unable to retrieve OCI runtime error "):
+        assert type(error_from("ctr: " + word * 200_000)) in (Unknown, Unavailable)
+    assert time.monotonic() - began < 60  # hours, without a bound
+
+
+def test_a_setpriv_that_cannot_start_ctr_is_a_failed_precondition() -> None:
+    error = error_from("setpriv: failed to execute /x/ctr: Exec format error\n")
+    assert type(error) is FailedPrecondition
+    assert "install" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        pytest.param("cannot delete a non stopped container: {running 0 0001-01-01 00:00:00 +0000 UTC}", True, id="rm"),
+        pytest.param("task must be stopped before deletion: running: failed precondition", True, id="tasks-rm"),
+        pytest.param("No help topic for 'containers'", False, id="another-ctr"),
+        pytest.param('container "X" in namespace "N": not found', False, id="not-found"),
+    ],
+)
+def test_what_was_not_deleted_because_it_runs_is_told_from_other_failures(text: str, runs: bool) -> None:
+    assert container_runs(str(error_from(f"ctr: {text}\n"))) is runs

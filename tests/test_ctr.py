@@ -5,11 +5,12 @@ Real: processes, sessions, signals and pipes. The ``ctr`` is a shell script, mad
 
 from __future__ import annotations
 
+import contextlib
 import os
-import resource
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,20 @@ from typing import Any
 import psutil
 import pytest
 
-from pluginexec.ctr import Completed, Ctr, Subprocesses, close_pipes, kill_group, run_command
+from pluginexec.ctr import (
+    Completed,
+    Ctr,
+    Subprocesses,
+    _mortal,
+    close_pipes,
+    kill_group,
+    run_command,
+    uninterrupted,
+)
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable, Unknown
 from tests.tools.fakes import fake_command
-from tests.tools.harness import PATIENCE, wait_until
+from tests.tools.harness import PATIENCE, held_descriptors, wait_until
+from tests.tools.shortages import few_descriptors
 
 SHORT = 0.3
 """Seconds after which a command that hangs is cut short."""
@@ -171,7 +182,6 @@ HANGS = [
     pytest.param("trap '' TERM INT HUP; sleep 1000 & echo $! >>$here/pids; wait", id="deaf-to-signals"),
     pytest.param("sleep 1000 & echo $! >>$here/pids", id="ended-and-its-child-keeps-the-pipe"),
     pytest.param("exec >&- 2>&-; sleep 1000 & echo $! >>$here/pids; wait", id="with-closed-pipes"),
-    pytest.param("yes & echo $! >>$here/pids; wait", id="and-never-stops-talking"),
 ]
 
 
@@ -226,6 +236,91 @@ def test_an_interrupt_kills_the_command(runner: Subprocesses, fake: Callable[[st
         runner.run([fake(script)], PATIENCE)
     pids = noted(tmp_path / "pids")
     wait_until(lambda: not any(map(lives, pids)), "the end of the command")
+
+
+# The end of one that talks without end.
+
+
+@pytest.mark.parametrize("stream", ["", ">&2"], ids=["stdout", "stderr"])
+def test_a_command_that_never_stops_talking_is_killed_with_its_whole_group(
+    runner: Subprocesses, fake: Callable[[str], str], tmp_path: Path, stream: str
+) -> None:
+    with pytest.raises(Unknown, match="printed more than"):
+        runner.run([fake(f"yes {stream} & echo $$ $! >$here/pids; wait")], PATIENCE)
+    wait_until(lambda: not any(map(lives, noted(tmp_path / "pids"))), "the end of the whole group")
+
+
+def test_no_more_is_kept_of_a_command_than_the_limit(
+    runner: Subprocesses, fake: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pluginexec.ctr.OUTPUT_LIMIT", 1000)
+    assert len(runner.run([fake("head -c 1000 /dev/zero")], PATIENCE).stdout) == 1000
+    with pytest.raises(Unknown):
+        runner.run([fake("head -c 1001 /dev/zero")], PATIENCE)
+
+
+def test_one_that_talks_slowly_and_without_end_is_late(runner: Subprocesses, fake: Callable[[str], str]) -> None:
+    with pytest.raises(DeadlineExceeded):
+        runner.run([fake("while :; do echo; sleep 0.01; done")], SHORT)
+
+
+# Work that an interrupt does not cut short.
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_interrupt_waits_for_the_end_of_work_that_must_not_be_interrupted() -> None:
+    ends: list[bool] = []
+
+    def work() -> None:
+        interrupt()
+        time.sleep(SHORT)  # while this is waited for, it arrives
+        ends.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        uninterrupted(work)
+    assert ends
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_a_second_interrupt_waits_for_nothing_and_the_work_goes_on() -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        while not release.wait(SHORT):
+            interrupt()
+        ended.set()
+
+    # A third may come before the work ends.
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                uninterrupted(work)
+            assert not ended.is_set()
+        finally:
+            release.set()
+    assert ended.wait(PATIENCE)
+
+
+def test_uninterrupted_work_returns_and_raises_as_it_does() -> None:
+    assert uninterrupted(lambda: 7) == 7
+    with pytest.raises(NotFound):
+        uninterrupted(fail)
+
+
+def fail() -> None:
+    raise NotFound("nothing")
+
+
+def test_uninterrupted_work_is_done_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert uninterrupted(lambda: 7) == 7
 
 
 # Commands that cannot be run.
@@ -288,20 +383,74 @@ def test_a_ctr_that_is_missing_comes_with_advice() -> None:
     assert "apt-get install containerd" in str(caught.value.hint)
 
 
-def test_a_lack_of_file_descriptors_is_unavailable(runner: Subprocesses, fake: Callable[[str], str]) -> None:
+def test_a_lack_of_file_descriptors_is_unavailable_and_costs_none(
+    runner: Subprocesses, fake: Callable[[str], str]
+) -> None:
     argv = [fake("exit 0")]
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open("/dev/null", os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        with pytest.raises(Unavailable, match=r"cannot start .*ctr': Too many open files"):
+    before = held_descriptors()
+    for spare in range(7):  # /dev/null, two pipes, and the one by which a failed exec is told
+        with few_descriptors(spare), pytest.raises(Unavailable, match=r"cannot start .*ctr': Too many open files"):
             runner.run(argv, PATIENCE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert held_descriptors() == before
+    with few_descriptors(7):
+        runner.run(argv, PATIENCE)
+
+
+def test_a_ctr_that_is_being_written_is_unavailable(runner: Subprocesses, fake: Callable[[str], str]) -> None:
+    path = fake("exit 0")
+    with open(path, "ab"), pytest.raises(Unavailable, match="Text file busy"):
+        runner.run([path], PATIENCE)
+    assert runner.run([path], PATIENCE).returncode == 0
 
 
 # In the background.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda directory: "no-such-ctr", lambda directory: f"{directory}/ctr", str, not_executable, lambda directory: ""],
+    ids=["not-on-the-path", "missing", "directory", "not-executable", "empty"],
+)
+def test_a_background_command_that_cannot_be_run_is_a_failed_precondition(
+    runner: Subprocesses, tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    with pytest.raises(FailedPrecondition, match="cannot run") as caught:
+        runner.start([make(tmp_path), "events"], separate_stderr=True)
+    assert caught.value.hint
+
+
+def test_a_background_command_that_turns_out_to_be_no_program_is_a_failed_precondition(
+    fake: Callable[[str], str], tmp_path: Path
+) -> None:
+    ctr = Ctr(Subprocesses(), interpreter_missing(tmp_path), "/s", "n", PATIENCE)
+    with pytest.raises(FailedPrecondition, match=r"failed to execute|cannot run"):
+        ctr.finish(ctr.start("version", separate_stderr=True), "version", operation="ask")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param("echo 'unrecognized option' >&2; exit 1", id="busybox"), pytest.param(None, id="none at all")],
+)
+def test_a_background_command_runs_where_setpriv_is_of_no_use(
+    runner: Subprocesses,
+    fake: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str | None,
+) -> None:
+    directory = tmp_path / "path"
+    directory.mkdir()
+    if script:
+        fake_command(directory / "setpriv", script)
+    _mortal.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(directory))
+            process = runner.start([fake("echo runs")], separate_stderr=True)
+        with process:
+            assert process.communicate(timeout=PATIENCE)[0] == b"runs\n"
+    finally:
+        _mortal.cache_clear()
 
 
 def test_a_background_command_dies_with_the_thread_that_started_it(

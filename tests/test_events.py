@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,41 +151,30 @@ def test_a_stream_that_has_just_begun_to_stand_is_trusted(
         assert event_child() == child  # killing waits for the end of the killed
 
 
-@pytest.fixture
-def own_containerd() -> Iterator[Containerd]:
-    """A containerd that may be killed; its directory is short, because the path of a socket is."""
-    directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
-    try:
-        with Containerd(directory) as containerd:
-            yield containerd
-    finally:
-        shutil.rmtree(directory)
-
-
 def test_after_containerd_was_killed_the_stream_stands_again_and_events_arrive(
-    own_containerd: Containerd, backend: Recorder, run_to_its_end: RunToItsEnd
+    mortal: Containerd, backend: Recorder, run_to_its_end: RunToItsEnd
 ) -> None:
-    with listening(own_containerd.remote, backend) as client:
-        assert own_containerd.pid is not None
-        os.kill(own_containerd.pid, signal.SIGKILL)
+    with listening(mortal.remote, backend) as client:
+        assert mortal.pid is not None
+        os.kill(mortal.pid, signal.SIGKILL)
         wait_until(lambda: backend.connected == 2, "the standing of the second stream")
         assert run_to_its_end(client, backend).exit_code == 7
 
 
 def test_a_containerd_that_was_stopped_and_comes_back_is_found_again(
-    own_containerd: Containerd, backend: Recorder, caplog: pytest.LogCaptureFixture
+    mortal: Containerd, backend: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with listening(own_containerd.remote, backend):
-        own_containerd.stop()
+    with listening(mortal.remote, backend):
+        mortal.stop()
         wait_until(lambda: "no events from containerd" in caplog.text, "the complaint")
-        own_containerd.start()
+        mortal.start()
         wait_until(lambda: backend.connected == 2, "the standing of the second stream")
 
 
-def test_a_stream_is_closed_while_containerd_hangs(own_containerd: Containerd, backend: Recorder) -> None:
-    assert own_containerd.pid is not None
-    daemon = psutil.Process(own_containerd.pid)
-    with listening(own_containerd.remote, backend):
+def test_a_stream_is_closed_while_containerd_hangs(mortal: Containerd, backend: Recorder) -> None:
+    assert mortal.pid is not None
+    daemon = psutil.Process(mortal.pid)
+    with listening(mortal.remote, backend):
         daemon.suspend()
     daemon.resume()
     assert not event_threads()
@@ -315,6 +302,30 @@ def test_a_stream_that_waits_for_its_marker_is_closed_at_once(fake: FakeCtr, lis
     stream.close()
     assert not event_threads()
     assert live_children() == children
+
+
+def test_a_stream_whose_marker_hangs_is_closed_at_once(
+    fake: FakeCtr, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MARK_TIMEOUT", 1000.0)
+    children = live_children()
+    fake.behave(mark="touch marking; exec sleep 1000")
+    stream = listen()
+    wait_until((fake_directory(fake) / "marking").exists, "the marker")
+    stream.close()
+    assert not event_threads()
+    assert live_children() == children
+
+
+def test_a_ctr_that_is_missing_is_complained_of_by_name_and_events_come_once_it_is_there(
+    fake: FakeCtr, listen: Listen, backend: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    binary = Path(fake.ctr.binary)
+    binary.unlink()
+    listen()
+    wait_until(lambda: f"cannot run '{binary}'" in caplog.text, "the complaint")
+    fake.behave()
+    wait_until(lambda: backend.connected, "the standing of the stream")
 
 
 def test_a_stream_that_has_just_been_started_again_is_trusted_before_it_stands(
