@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import select
+import signal
 import struct
 import threading
 import time
@@ -56,7 +57,11 @@ class InitProcess:
             # Not None: that would say that the process has ended.
             raise Unavailable(f"process {pid} cannot be held: {error.strerror}") from error
         # Read after the pidfd was opened: if that has not ended then, both are of the same process.
-        started = _start_seconds(pid)
+        try:
+            started = _start_seconds(pid)
+        except OSError as error:
+            init.close()
+            raise Unavailable(f"process {pid} cannot be looked at: {error.strerror}") from error
         if started is None or started < started_since or init.has_ended():
             init.close()
             return None
@@ -69,6 +74,16 @@ class InitProcess:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
+
+    def send(self, number: int) -> bool:
+        """Send a signal; return whether the process had not ended."""
+        if self.has_ended():
+            return False
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def exit_code(self) -> int | None:
         """Return the exit code of a process that has ended, 128+n for signal n; ``None`` if the kernel cannot tell."""
@@ -105,7 +120,7 @@ def _start_seconds(pid: int) -> float | None:
     """Return when a process started, on the clock of ``boot_seconds``; psutil's figure moves with the wall clock."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field, the name, is in parentheses and may hold anything; the start time is the 22nd.
     return int(stat.rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
@@ -120,8 +135,12 @@ class Watch:
 
     def __init__(self, look: Callable[[], bool]) -> None:
         self._look = look
-        self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._epoll = select.epoll()
+        except BaseException:
+            os.close(self._wake)
+            raise
         self._epoll.register(self._wake, select.EPOLLIN)
         self._lock = threading.Lock()
         self._due: float | None = None

@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 
 from pluginexec import pidfds
+from pluginexec.errors import Unavailable
 from pluginexec.pidfds import InitProcess, Watch, boot_seconds
-from tests.tools.harness import PATIENCE, wait_until
+from tests.tools.harness import PATIENCE, held_descriptors, wait_until
+from tests.tools.shortages import few_descriptors
 
 HOURS = 3600.0
 
@@ -231,6 +233,17 @@ class Looks:
             assert self._looked.wait_for(lambda: self.count >= count, PATIENCE), f"{self.count} looks of {count}"
 
 
+def test_a_signal_reaches_the_process_until_it_has_ended(held: Held) -> None:
+    child, init = held
+    assert init.send(signal.SIGTERM)
+    wait_until(init.has_ended, "its end")
+    assert not init.send(signal.SIGTERM)  # though a zombie would take it
+    assert child.wait() == -signal.SIGTERM
+    assert not init.send(signal.SIGTERM)
+    init.close()
+    assert not init.send(signal.SIGTERM)
+
+
 @pytest.fixture
 def new_watch() -> Iterator[Callable[[Callable[[], bool]], Watch]]:
     """Make watches that are closed in the end."""
@@ -407,3 +420,19 @@ def test_closing_waits_for_the_look_that_is_at_work(new_watch: NewWatch) -> None
     threading.Timer(0.05, go_on.set).start()
     watch.close()
     assert done
+
+
+def test_a_process_that_cannot_be_looked_at_for_want_of_descriptors_has_not_ended() -> None:
+    before = held_descriptors()
+    for spare in (0, 1):  # for the pidfd, and to read when the process started
+        with few_descriptors(spare), pytest.raises(Unavailable, match="Too many open files"):
+            InitProcess.open(os.getpid())
+    assert held_descriptors() == before
+
+
+def test_a_watch_without_descriptors_leaves_none() -> None:
+    before = held_descriptors()
+    for spare in (0, 1):
+        with few_descriptors(spare), pytest.raises(OSError, match="Too many open files"):
+            Watch(lambda: True)
+    assert held_descriptors() == before
