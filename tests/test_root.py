@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from pluginexec import root as root_module
-from pluginexec.errors import FailedPrecondition, InvalidArgument, PermissionDenied, PluginExecError
+from pluginexec.errors import FailedPrecondition, InvalidArgument, PermissionDenied, PluginExecError, Unavailable
 from pluginexec.root import PluginFiles, Root, take_lock
 from pluginexec.types import ExitStatus
+from tests.tools.shortages import few_descriptors
 
 STATUS = ExitStatus(42, datetime(2026, 11, 23, 13, 29, 4, 38438, tzinfo=timezone.utc), 4711, True)
 
@@ -98,6 +99,17 @@ def test_another_process_holds_the_root_until_it_dies(new_root: NewRoot, root_di
     new_root(root_dir)
 
 
+def test_a_child_that_is_just_being_started_is_waited_for(new_root: NewRoot, root: Root) -> None:
+    # Until it runs, it has all our descriptors; so when we are killed meanwhile, it holds the lock for a moment.
+    assert root._lock is not None
+    inherited = os.dup(root._lock)
+    root.close()
+    timer = threading.Timer(0.2, os.close, (inherited,))
+    timer.start()
+    new_root(root.path)
+    timer.join()
+
+
 def test_a_child_that_outlives_the_root_does_not_hold_it(new_root: NewRoot, root: Root) -> None:
     with subprocess.Popen(["sleep", "60"], close_fds=False) as child:
         root.close()
@@ -156,6 +168,7 @@ def test_a_root_on_a_read_only_file_system_is_refused(read_only: Path, sub: str)
         pytest.param("/dev/null", InvalidArgument, id="a device"),
         pytest.param("/tmp/" + "x" * 256, InvalidArgument, id="a name that is too long"),
         pytest.param("/tmp/" + "x/" * 2100, InvalidArgument, id="a path that is too long"),
+        pytest.param("/tmp/px-deep" + "/x" * 1900, InvalidArgument, id="a path that is too deep"),
         pytest.param("/sys/pluginexec", PermissionDenied, id="a place where nobody may"),
     ],
 )
@@ -336,6 +349,55 @@ def test_a_record_that_cannot_be_written_whole_leaves_the_old_one(
     with pytest.raises(OSError, match="no space"):
         files.write_exit(ExitStatus(0, STATUS.exited_at, 1))
     assert files.read_exit() == STATUS
+    assert {path.name for path in files.directory.iterdir()} == {"config.json", "exit.json"}
+
+
+def test_what_cannot_be_read_now_does_not_count_as_missing(files: PluginFiles) -> None:
+    fill(files)
+    for read in (files.read_pid, files.read_spec, files.read_exit, files.attach):
+        with few_descriptors(0), pytest.raises(Unavailable, match="Too many open files"):
+            read()
+    assert (files.read_pid(), files.read_exit()) == (1, STATUS)
+
+
+def test_the_files_are_removed_without_a_descriptor(files: PluginFiles) -> None:
+    fill(files)
+    with few_descriptors(0):
+        files.remove()
+    assert not files.directory.exists()
+
+
+def test_what_ctr_left_among_the_files_is_removed_too(files: PluginFiles) -> None:
+    (files.directory / ".pid").touch()
+    files.remove()
+    assert not files.directory.exists()
+
+
+def test_no_exit_record_is_old_that_cannot_be_looked_at(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root_module, "EXITS_KEPT", 1)
+    for id in ("x", "y"):
+        root.plugin(id).write_exit(STATUS)
+    with few_descriptors(0):
+        assert root.old_exits() == []
+    assert [files.id for files in root.old_exits()] == ["x"]
+
+
+def test_the_newest_exit_records_are_kept_though_the_clock_is_set_back(
+    new_root: NewRoot, root_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "EXITS_KEPT", 2)
+    now = time.time_ns()
+    first = new_root(root_dir)
+    for id in ("a", "b"):
+        first.plugin(id).write_exit(STATUS)
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
+    first.plugin("c").write_exit(STATUS)
+    assert [files.id for files in first.old_exits()] == ["a"]
+    first.close()
+    second = new_root(root_dir)
+    second.old_exits()  # as a table does when it is made
+    second.plugin("d").write_exit(STATUS)
+    assert [files.id for files in second.old_exits()] == ["a", "b"]
 
 
 def test_the_newest_exit_records_are_kept(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
