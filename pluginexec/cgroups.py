@@ -1,4 +1,4 @@
-"""Ask the kernel whether its OOM killer ended a process of a plugin.
+"""A plugin's cgroups: ask the kernel whether its OOM killer ended a process in them, and remove what is left of them.
 
 containerd's ``/tasks/oom`` event can come after the exit event; the cgroup's own counter, which is there until the
 task is deleted, cannot be late.
@@ -6,6 +6,7 @@ task is deleted, cannot be late.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -31,3 +32,14 @@ def oom_killed(cgroups_path: str) -> bool | None:
             continue
         return int(found[1]) > 0 if found else None
     return None
+
+
+def remove_cgroups(cgroups_path: str) -> None:
+    """Remove the empty cgroups that are left of a container whose runtime has lost its state, and cannot do it."""
+    relative = os.path.normpath(cgroups_path).lstrip("/")
+    if not cgroups_path.startswith("/") or not relative:
+        return
+    # cgroup v2, then each hierarchy of v1.
+    for hierarchy in (_MOUNT, *_MOUNT.iterdir()):
+        with contextlib.suppress(OSError, ValueError):
+            (hierarchy / relative).rmdir()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pluginexec import cgroups
-from pluginexec.cgroups import oom_killed
+from pluginexec.cgroups import oom_killed, remove_cgroups
 from pluginexec.client import Client
 from pluginexec.root import Root
 from pluginexec.types import TaskState
@@ -103,3 +103,22 @@ def test_a_path_cannot_lead_out_of_the_cgroups(fake: Callable[[str, str], None],
     fake("../outside", "oom_kill 1\n")
     fake("../../outside", "oom_kill 1\n")
     assert oom_killed(path) is None
+
+
+def test_only_empty_cgroups_of_that_path_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path)
+    for name in ("memory/pluginexec/x", "pids/pluginexec/x/inner", "pluginexec/x", "memory/pluginexec/y"):
+        (tmp_path / name).mkdir(parents=True)
+    for path in ("/pluginexec/x", "", "/", "pluginexec/y", "/no/such\0path"):
+        remove_cgroups(path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {
+        "memory",
+        "memory/pluginexec",
+        "memory/pluginexec/y",
+        "pids",
+        "pids/pluginexec",
+        "pids/pluginexec/x",
+        "pids/pluginexec/x/inner",
+        "pluginexec",
+    }
