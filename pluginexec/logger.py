@@ -17,20 +17,31 @@ NO_LOGGER = ("--null-io",)
 
 # On delete the shim sends SIGTERM, then waits 12 s, then kills: the shell waits while the two cats copy to the end,
 # and if it is killed, they go on. "<>" opens a FIFO without a reader, and keeps writes from failing while nobody reads.
+# Both copiers run before the container does, so that one that speaks is heard whichever process of the logger dies.
 _SCRIPT = """\
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 trap '' HUP INT TERM
-exec 6{stdout} 7{stderr} 5>&-
-cat <&3 >&6 3<&- 4<&- 6>&- 7>&- &
-cat <&4 >&7 3<&- 4<&- 6>&- 7>&- &
+exec 6{stdout} 7{stderr}
+{keep}{copy_stdout} <&3 >&6 3<&- 4<&- 5<{mark} 6>&- 7>&- &
+{copy_stderr} <&4 >&7 3<&- 4<&- 5<{mark} 6>&- 7>&- &
+exec 5<{mark}
 exec 3<&- 4<&-
 wait
 """
-# 1.7 and later delete stopped tasks as they start. If we are dead at that moment, nobody holds the FIFOs open, and what
-# is in them is forgotten: so keep them open until somebody holds the lock, or the file is gone. (Given the path, flock
-# would make a file that is gone, and this would never end.)
+# A cat that is killed is replaced: what it held is lost, at most 128 KiB, but the plugin's writes do not fail.
+_COPY = "until cat; [ $? -lt 128 ]; do :; done"
+# A file can be on a disk that is full: that must not hurt the plugin, whose writes would fail when nobody reads. So
+# read and discard for a second, then try again.
+_COPY_TO_FILE = "until cat; do [ $? -gt 128 ] || timeout -s KILL 1 cat >/dev/null || [ $? -eq 137 ] || break; done"
+# Whoever reads may die with bytes unread, and a FIFO that nobody holds open forgets what is in it. Its writers end with
+# the task, which 1.7 and later delete as they start: so keep the read ends open, which keeps no reader from its end.
+# Whoever reads holds the lock, and removes the file before it lets go; if the file is there, it has not read all.
+_KEEP = """\
+exec {read_ends}
+"""
 _HOLD = """\
-while flock -n 8 8<{lock}; do sleep 1; done &
+exec 6>&- 7>&-
+while flock 3 && [ -e {lock} ]; do flock -u 3; sleep 1; done 3<{lock} &
 """
 
 
@@ -44,10 +55,27 @@ def redirect_to_file(path: str | os.PathLike[str] | None) -> str:
     return ">/dev/null" if path is None else f">>{shlex.quote(os.path.abspath(os.fsdecode(path)))}"
 
 
-def logger_arguments(stdout: str, stderr: str, lock: Path | None) -> tuple[str, ...]:
-    """Return the arguments of ``ctr run`` for a logger with these redirections; ``lock`` where FIFOs are among them."""
-    script = _SCRIPT.format(stdout=stdout, stderr=stderr)
+def logger_arguments(stdout: str, stderr: str, lock: Path | None, mark: Path = Path(os.devnull)) -> tuple[str, ...]:
+    """Return the arguments of ``ctr run`` for a logger with these redirections; ``lock`` where FIFOs are among them.
+
+    ``mark`` is what all its processes hold open as descriptor 5: by that they are found if they have to be ended.
+    """
+    keep = hold = ""
     if lock:
-        script += _HOLD.format(lock=shlex.quote(str(lock)))
+        fifos = (redirection.removeprefix("<>") for redirection in (stdout, stderr) if redirection.startswith("<>"))
+        keep = _KEEP.format(read_ends=" ".join(f"{number}<{fifo}" for number, fifo in enumerate(fifos, 8)))
+        hold = _HOLD.format(lock=shlex.quote(str(lock)))
+    script = _SCRIPT.format(
+        stdout=stdout,
+        stderr=stderr,
+        keep=keep,
+        mark=shlex.quote(str(mark)),
+        copy_stdout=_copy(stdout),
+        copy_stderr=_copy(stderr),
+    )
     # The shim takes the query apart and hands on "-c" and the script as two arguments.
-    return ("--log-uri", f"binary:///bin/sh?-c={quote(os.fsencode(script), safe='')}")
+    return ("--log-uri", f"binary:///bin/sh?-c={quote(os.fsencode(script + hold), safe='')}")
+
+
+def _copy(redirection: str) -> str:
+    return _COPY_TO_FILE if redirection.startswith(">>") else _COPY

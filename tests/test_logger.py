@@ -99,6 +99,23 @@ class Logger:
                 continue
         return found
 
+    def names(self) -> set[str]:
+        """Return what runs in its session."""
+        found = set()
+        for process in self.members():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.add(process.name())
+        return found
+
+    def cats(self) -> list[psutil.Process]:
+        """Return what copies."""
+        found = []
+        for process in self.members():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "cat":
+                    found.append(process)
+        return found
+
     def end(self) -> None:
         self.hang_up()
         os.close(self.ready)
@@ -142,12 +159,6 @@ class Fifo:
             data += chunk
         return data
 
-    def is_held(self) -> bool:
-        """Tell whether somebody has it open for writing."""
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        return not any(events & select.POLLHUP for _, events in poll.poll(0))
-
 
 @pytest.fixture
 def fifos(tmp_path: Path) -> Iterator[tuple[Fifo, Fifo]]:
@@ -167,7 +178,7 @@ def test_the_uri_decodes_to_the_script(name: str) -> None:
     shell, flag, script = take_apart(logger_arguments(redirect_to_fifo(path), redirect_to_file(path), path))
     assert (shell, flag) == ("/bin/sh", "-c")
     assert script.startswith("PATH=")
-    assert script.count(shlex.quote(str(path))) == 3
+    assert script.count(shlex.quote(str(path))) == 5
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -231,13 +242,47 @@ def test_copying_goes_on_after_the_shell_was_killed_each_stream_to_its_own_end(
     first: int, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
 ) -> None:
     logger = run(*redirections(fifos))
-    wait_until(lambda: len(logger.members()) == 3, "the start of both copies")
+    wait_until(lambda: len(logger.cats()) == 2, "the start of both copies")
     logger.process.kill()
     logger.process.wait()
     for index in (first, 1 - first):
         os.write(logger.outputs[index], b"last words")
         logger.hang_up(index)
         assert fifos[index].read(100) == b"last words"
+
+
+@pytest.mark.parametrize("sink", ["fifo", "file"])
+def test_a_cat_that_is_killed_is_replaced_and_only_what_it_held_is_lost(
+    sink: str, tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
+) -> None:
+    stdout, stderr = redirections(fifos) if sink == "fifo" else (redirect_to_file(tmp_path / n) for n in ("o", "e"))
+    logger = run(stdout, stderr)
+    for round in (b"1", b"2", b"3"):
+        wait_until(lambda: len(logger.cats()) == 2, "both copies")
+        for cat in logger.cats():
+            cat.kill()
+            wait_until(lambda: not cat.is_running(), "its end")  # noqa: B023
+        logger.say(b"out" + round, b"err" + round)
+        # What the next cat holds when it is killed is lost: so not before it has passed this on.
+        if sink == "fifo":
+            assert (fifos[0].read(4), fifos[1].read(4)) == (b"out" + round, b"err" + round)
+        else:
+            wait_until(lambda: (tmp_path / "o").read_bytes().endswith(b"out" + round), "stdout")  # noqa: B023
+            wait_until(lambda: (tmp_path / "e").read_bytes().endswith(b"err" + round), "stderr")  # noqa: B023
+    logger.hang_up()
+    assert logger.process.wait(PATIENCE) == 0
+    if sink == "file":
+        assert (tmp_path / "o").read_bytes() == b"out1out2out3"
+        assert (tmp_path / "e").read_bytes() == b"err1err2err3"
+
+
+def test_both_copies_run_when_the_container_may_start(fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]) -> None:
+    logger = run(*redirections(fifos))
+    assert len(logger.process.children()) == 2
+    logger.process.kill()  # at once: the container is heard none the less
+    logger.process.wait()
+    logger.say(b"last", b"words")
+    assert fifos[0].read(4) + fifos[1].read(5) == b"lastwords"
 
 
 def test_a_stream_that_ends_does_not_end_the_other(fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]) -> None:
@@ -280,24 +325,44 @@ def reopen(fifos: tuple[Fifo, Fifo]) -> None:
         os.close(fifo.descriptor)
     for fifo in fifos:
         fifo.descriptor = os.open(fifo.path, os.O_RDONLY | os.O_NONBLOCK)
+        # As streams do: without a writer since it was opened, a FIFO does not show its end.
+        os.close(os.open(fifo.path, os.O_WRONLY | os.O_NONBLOCK))
 
 
-def test_what_was_not_read_is_kept_until_somebody_takes_the_lock(
+def test_what_was_not_read_is_kept_and_its_reader_comes_to_the_end(
     tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
 ) -> None:
     attached = tmp_path / "attached"
     attached.touch()
-    logger = run(*redirections(fifos), attached)
+    speak_and_die(run(*redirections(fifos), attached))
+    reopen(fifos)
+    assert fifos[0].read(100) + fifos[1].read(100) == b"lastwords"
+
+
+def test_what_a_reader_left_that_died_is_kept_for_the_next(
+    tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
+) -> None:
+    # In the middle of a drain: the lock was taken, and the logger has ended.
+    lock = take_lock(tmp_path / "attached")
+    assert lock is not None
+    logger = run(*redirections(fifos), tmp_path / "attached")
+    speak_and_die(logger)
+    assert fifos[0].read(2) + fifos[1].read(2) == b"lawo"
+    assert logger.members()
+    os.close(lock)
+    reopen(fifos)
+    assert fifos[0].read(100) + fifos[1].read(100) == b"strds"
+
+
+def test_of_a_fifo_and_a_file_the_fifo_is_kept(
+    tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
+) -> None:
+    (tmp_path / "attached").touch()
+    logger = run(redirect_to_file(tmp_path / "log"), redirect_to_fifo(fifos[1].path), tmp_path / "attached")
     speak_and_die(logger)
     reopen(fifos)
-    assert fifos[0].is_held()
-    lock = os.open(attached, os.O_RDWR)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # waits: the logger tries it too, for an instant
-        assert fifos[0].read(100) + fifos[1].read(100) == b"lastwords"  # to the end, so the holder has let go
-    finally:
-        os.close(lock)
-    wait_until(lambda: not logger.members(), "the end of the logger")
+    assert fifos[1].read(100) == b"words"
+    assert (tmp_path / "log").read_bytes() == b"last"
 
 
 def test_what_was_not_read_is_let_go_when_the_lock_file_is_gone(
@@ -313,6 +378,23 @@ def test_what_was_not_read_is_let_go_when_the_lock_file_is_gone(
     assert not attached.exists()
 
 
+def test_a_logger_ends_with_its_reader_and_asks_no_clock(
+    tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
+) -> None:
+    attached = tmp_path / "attached"
+    lock = take_lock(attached)
+    assert lock is not None
+    logger = run(*redirections(fifos), attached)
+    speak_and_die(logger)
+    wait_until(lambda: "flock" in logger.names(), "its wait for the reader")
+    attached.unlink()
+    os.close(lock)
+    names = set()
+    while members := logger.names():
+        names |= members
+    assert "sleep" not in names
+
+
 def test_nothing_is_held_where_the_lock_file_was_gone_before(
     tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
 ) -> None:
@@ -321,18 +403,3 @@ def test_nothing_is_held_where_the_lock_file_was_gone_before(
     speak_and_die(logger)
     wait_until(lambda: not logger.members(), "the end of the logger")
     assert not attached.exists()
-
-
-def test_nothing_is_held_while_somebody_has_the_lock(
-    tmp_path: Path, fifos: tuple[Fifo, Fifo], run: Callable[..., Logger]
-) -> None:
-    attached = tmp_path / "attached"
-    lock = take_lock(attached)
-    assert lock is not None
-    try:
-        logger = run(*redirections(fifos), attached)
-        speak_and_die(logger)
-        assert fifos[0].read(100) == b"last"  # to its end
-        wait_until(lambda: not logger.members(), "the end of the logger")
-    finally:
-        os.close(lock)
