@@ -31,18 +31,28 @@ class Relay:
         self._lock = threading.Lock()
         """Guards the descriptors' closing: a number that is used after it is another file's."""
         self._runs = False
+        self._started = False
         self._disposed = False
+        self._gate = threading.Event()
+        """Set when the thread may go on: to copy, or to end because it was given back before it was started."""
         self._progressed = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"pluginexec-{name}", daemon=True)
 
-    def start(self) -> None:
-        """Start to copy."""
+    def prepare(self) -> None:
+        """Have the thread made, which waits for ``start``; raises ``RuntimeError`` where none can be had."""
         self._runs = True
         try:
             self._thread.start()
         except BaseException:
             self._runs = False
             raise
+
+    def start(self) -> None:
+        """Start to copy."""
+        if not self._runs:
+            self.prepare()
+        self._started = True
+        self._gate.set()
 
     def stop(self) -> None:
         """Ask the thread to end after the chunk that it is at; bytes not yet read stay where they are."""
@@ -65,11 +75,15 @@ class Relay:
         return True
 
     def dispose(self) -> None:
-        """Close the descriptors; while the thread runs that is left to it, at its end. May be called again."""
+        """Close the descriptors; while the thread runs that is left to it, at its end. May be called again.
+
+        The writer of a relay that was not started is not closed.
+        """
         with self._lock:
             self._disposed = True
             if not self._runs:
                 self._close()
+        self._gate.set()
 
     def _close(self) -> None:
         for descriptor in (self._source, self._stop):
@@ -78,12 +92,14 @@ class Relay:
         self._source = self._stop = -1
 
     def _run(self) -> None:
+        self._gate.wait()
         try:
-            self._copy()
+            if self._started:
+                self._copy()
         except Exception:
             log.exception("relay of %s failed", self.name)
         finally:
-            if self._writer is not None:
+            if self._started and self._writer is not None:
                 close_writer(self._writer, self.name)
             with self._lock:
                 self._runs = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +26,14 @@ class Pipe:
 
     def __init__(self) -> None:
         self.source, self._sink = os.pipe()
+        os.set_blocking(self._sink, False)
 
     def write(self, data: bytes) -> None:
-        """Write all of ``data``; a relay that does not read would block this for ever."""
-        while data:
-            data = data[os.write(self._sink, data) :]
+        """Write all of ``data``, and fail where the relay does not read."""
+        rest = memoryview(data)
+        while rest:
+            assert select.select([], [self._sink], [], PATIENCE)[1], "nobody reads"
+            rest = rest[os.write(self._sink, rest) :]
 
     def close(self) -> None:
         """End the stream."""
@@ -288,6 +292,20 @@ def test_a_relay_that_can_get_no_thread_gives_its_descriptors_back(pipe: Pipe, m
             relay.start()
     relay.dispose()
     assert set(held_descriptors()) == before
+
+
+def test_a_relay_that_is_given_back_before_it_was_started_reads_nothing_and_does_not_close_its_writer(
+    pipe: Pipe,
+) -> None:
+    before = set(held_descriptors()) - {pipe.source}
+    writer = Buffer()
+    relay = Relay("p-stdout", pipe.source, writer)
+    relay.prepare()
+    pipe.write(b"one")
+    relay.dispose()
+    assert ended(relay)
+    assert set(held_descriptors()) == before
+    assert (writer.data, writer.closings) == (b"", 0)
 
 
 def test_the_threads_of_relays_are_named_after_their_streams(relay: Callable[..., Relay]) -> None:
