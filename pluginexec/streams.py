@@ -8,19 +8,16 @@ import io
 import logging
 import os
 import stat
-import subprocess
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import BinaryIO
 
-from pluginexec.ctr import close_pipes, kill_group
-from pluginexec.errors import InvalidArgument
+from pluginexec.errors import InvalidArgument, Unavailable
+from pluginexec.foreign import STREAMS, find_fifos
 from pluginexec.logger import NO_LOGGER, logger_arguments, redirect_to_fifo, redirect_to_file
 from pluginexec.relay import Relay, close_writer
-from pluginexec.root import PluginFiles, file_error
+from pluginexec.root import SHORTAGES, PluginFiles, file_error
 from pluginexec.types import Sink, Writer
 
 log = logging.getLogger(__name__)
@@ -44,10 +41,11 @@ class Streams:
         self._relays: list[Relay] = []
         self._unfed: list[Writer] = []
         self._opened: list[BinaryIO] = []
-        self._fifos: list[Path] = []
+        self._sources: list[int] = []
         self._lock: int | None = None
-        self._attached: _Attached | None = None
+        self._attached: Path | None = None
         self._started = False
+        self._stop_by = 0.0
 
     @classmethod
     def create(cls, files: PluginFiles, stdout: Sink, stderr: Sink) -> Streams:
@@ -60,7 +58,7 @@ class Streams:
         streams = cls.open(files, stdout, stderr)
         if stdout is not None or stderr is not None:
             lock = files.attached if streams._relays else None
-            streams.arguments = logger_arguments(redirections[0], redirections[1], lock)
+            streams.arguments = logger_arguments(redirections[0], redirections[1], lock, files.config)
         return streams
 
     @classmethod
@@ -72,32 +70,38 @@ class Streams:
         streams = cls()
         try:
             for fifo, sink in zip((files.stdout, files.stderr), _shared(stdout, stderr), strict=True):
-                source = _open_fifo(fifo)
-                if source is not None:
-                    streams._fifos.append(fifo)
-                    streams._relay(f"{files.id}-{fifo.name}", source, sink)
-                elif sink is not None and not isinstance(sink, (str, os.PathLike)):
-                    streams._unfed.append(sink)
+                streams._feed(f"{files.id}-{fifo.name}", fifo, sink)
             if streams._relays:
-                streams._lock = files.attach()
+                streams._lock, streams._attached = files.attach(), files.attached
         except BaseException:
             streams.discard()
             raise
         return streams
 
     @classmethod
-    def attach(cls, id: str, start: Callable[[], subprocess.Popen[bytes]], stdout: Sink, stderr: Sink) -> Streams:
-        """Attach to the streams of a plugin that something else created, through ``ctr tasks attach``."""
+    def attach(cls, id: str, init: int, stdout: Sink, stderr: Sink) -> Streams:
+        """Open the FIFOs of a plugin that something else created and that runs; ``init`` is the pid of its process.
+
+        A writer gets nothing where the plugin's stream is no FIFO.
+        """
         streams = cls()
-        streams._attached = attached = _Attached(id, start)
         try:
-            for name, pipe, sink in zip(("stdout", "stderr"), attached.pipes, _shared(stdout, stderr), strict=True):
-                if pipe:
-                    streams._relay(f"{id}-{name}", os.dup(pipe.fileno()), sink)
+            for name, fifo, sink in zip(STREAMS, find_fifos(id, init), _shared(stdout, stderr), strict=True):
+                if fifo is None and sink is not None:
+                    log.warning("%s of %s goes elsewhere and cannot be relayed: it is no FIFO", name, id)
+                streams._feed(f"{id}-{name}", fifo, sink)
         except BaseException:
             streams.discard()
             raise
         return streams
+
+    def _feed(self, name: str, fifo: Path | None, sink: Sink) -> None:
+        """Make a relay from a FIFO, if that is there, to a sink."""
+        source = _open_fifo(fifo) if fifo else None
+        if source is not None:
+            self._relay(name, source, sink)
+        elif sink is not None and not isinstance(sink, (str, os.PathLike)):
+            self._unfed.append(sink)
 
     def _relay(self, name: str, source: int, sink: Sink) -> None:
         """Make a relay; the bytes pass through us even if the sink is a path. ``source`` is closed on a failure."""
@@ -106,50 +110,79 @@ class Streams:
                 sink = _open_file(sink)
                 self._opened.append(sink)
             self._relays.append(Relay(name, source, sink))
+            self._sources.append(source)
+        except OSError as error:
+            os.close(source)
+            raise file_error(error, f"relay of {name} cannot be made") from error
         except BaseException:
             os.close(source)
             raise
 
     def start(self) -> None:
-        """Start the relays."""
+        """Start the relays: all, or none and ``Unavailable`` where no thread can be had."""
+        try:
+            for relay in self._relays:
+                relay.prepare()
+        except RuntimeError as error:
+            raise Unavailable(f"no thread can be had for its streams: {error}") from error
         self._started = True
         for relay in self._relays:
             relay.start()
 
-    def drain(self) -> None:
+    def drain(self) -> bool:
         """Wait for the end of both streams, after the task was deleted; then give everything back.
 
         The end comes when the last process that holds the plugin's pipe is gone. One outside its pid namespace may
         hold it for ever: then, after ``DRAIN_IDLE`` seconds without a byte, the rest is given up, with a warning.
+        Returns whether the end of both came.
         """
         self._nudge()
         since = time.monotonic()
-        for relay in self._relays:
-            if not relay.join(since + DRAIN_TOTAL, since=since, idle=DRAIN_IDLE):
-                log.warning("%s has no end: a process holds it open, or its writer blocks; given up", relay.name)
+        unended = [relay for relay in self._relays if not relay.join(since + DRAIN_TOTAL, since=since, idle=DRAIN_IDLE)]
+        for relay in unended:
+            log.warning("%s has no end: a process holds it open, or its writer blocks; given up", relay.name)
+        if self._attached:
+            # Before the lock is released: so the logger knows that nothing is left to be read.
+            with contextlib.suppress(OSError):
+                self._attached.unlink()
         self.stop()
+        return not unended
+
+    def halt(self) -> None:
+        """Ask the relays to end where they are, and do not wait: ``stop`` must follow. May be called again."""
+        if not self._started or self._stop_by:
+            return
+        self._stop_by = time.monotonic() + STOP_TIMEOUT
+        # The lock first: a logger that ends from now on keeps open what we no longer read.
+        self._unlock()
+        for relay in self._relays:
+            relay.stop()
 
     def stop(self) -> None:
         """Stop the relays where they are, close the writers, release the lock; what was not read stays readable.
 
+        A writer that has not returned ``STOP_TIMEOUT`` seconds later keeps its thread, and is closed when it returns.
         May be called again, and then does nothing.
         """
         if not self._started:
             self.discard()
             return
-        # The lock first: a logger that ends from now on keeps open what we no longer read.
-        self._unlock()
+        self.halt()
         relays, self._relays = self._relays, []
+        self._sources.clear()
         for relay in relays:
-            relay.stop()
-        deadline = time.monotonic() + STOP_TIMEOUT
-        for relay in relays:
-            if not relay.join(deadline):
+            if not relay.join(self._stop_by):
                 log.warning("writer of %s blocks; its thread is left behind", relay.name)
             relay.dispose()
         while self._unfed:
             close_writer(self._unfed.pop(), "a stream that is not relayed")
-        self._end_attached()
+
+    def abandon(self) -> None:
+        """Close the writers without a byte relayed: the plugin never started, and only its runtime complained."""
+        for relay in self._relays:
+            relay.stop()
+        self.start()
+        self.stop()
 
     def discard(self) -> None:
         """Give everything back without a byte relayed and with no writer closed: the plugin did not start."""
@@ -158,49 +191,18 @@ class Streams:
         for file in self._opened:
             file.close()
         self._unlock()
-        self._end_attached()
 
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
-    def _end_attached(self) -> None:
-        if self._attached:
-            self._attached.end()
-
     def _nudge(self) -> None:
         """Open and close the write ends: a FIFO that nobody opened for writing since we did never shows its end."""
-        for fifo in self._fifos:
-            with contextlib.suppress(OSError):  # not there, or nobody reads it any more
-                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-
-
-class _Attached:
-    """A ``ctr tasks attach``, with the thread that owns it: the kernel kills the child when that thread ends."""
-
-    def __init__(self, id: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
-        started: Future[subprocess.Popen[bytes]] = Future()
-        self._thread = threading.Thread(target=_own, args=(start, started), name=f"pluginexec-{id}-attach", daemon=True)
-        self._thread.start()
-        self._process = started.result()
-        self.pipes = (self._process.stdout, self._process.stderr)
-
-    def end(self) -> None:
-        """SIGKILL: any other signal would be forwarded to the plugin."""
-        kill_group(self._process)
-        self._thread.join()
-        close_pipes(self._process)
-
-
-def _own(start: Callable[[], subprocess.Popen[bytes]], started: Future[subprocess.Popen[bytes]]) -> None:
-    try:
-        process = start()
-    except BaseException as error:
-        started.set_exception(error)
-        return
-    started.set_result(process)
-    process.wait()
+        for source in self._sources:
+            # Not by its name: that may be gone, or be another one's.
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"/proc/self/fd/{source}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 class _Shared:
@@ -253,15 +255,24 @@ def _shared(stdout: Sink, stderr: Sink) -> tuple[Sink, Sink]:
 
 def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
     try:
-        return open(path, "ab", buffering=0)
+        return open(path, "ab", buffering=0, opener=_open_at_once)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in SHORTAGES:
+            raise file_error(error, f"output file {os.fspath(path)!r} cannot be opened") from error
         raise InvalidArgument(f"output file {os.fspath(path)!r} cannot be opened: {error}") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file, but do not wait for a reader where it is a FIFO."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _open_fifo(path: Path) -> int | None:
     """Open a FIFO for reading without waiting for a writer; ``None`` if there is no FIFO."""
     try:
-        if not stat.S_ISFIFO(path.lstat().st_mode):
+        if not stat.S_ISFIFO(path.stat().st_mode):
             return None
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

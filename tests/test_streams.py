@@ -1,7 +1,7 @@
 """The streams of a plugin, from its FIFOs to its writers.
 
 Real: the file system, the FIFOs, locks and threads; the part of the logger is played by this process, which opens the
-FIFOs as the logger does. For ``attach`` real child processes stand in for ``ctr tasks attach``. There is no containerd.
+FIFOs as the logger does, and that of the shim of a foreign plugin. There is no containerd.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pluginexec import streams as module
-from pluginexec.ctr import Subprocesses
 from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
 from pluginexec.logger import NO_LOGGER
 from pluginexec.root import PluginFiles, take_lock
 from pluginexec.streams import Streams, check_sink
 from pluginexec.types import Sink
-from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, live_children, our_threads, wait_until
+from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, our_threads, wait_until
+from tests.tools.shortages import few_descriptors
 
 
 @pytest.fixture
@@ -168,12 +167,14 @@ def test_a_path_for_one_stream_leaves_the_other_to_its_writer(files: PluginFiles
         pytest.param("", id="the directory itself"),
         pytest.param("file/out", id="a file for a directory"),
         pytest.param("nul\0", id="NUL"),
+        pytest.param("fifo", id="a FIFO that nobody reads"),
     ],
 )
 def test_a_path_that_cannot_be_appended_to_is_refused_with_nothing_left(
     files: PluginFiles, tmp_path: Path, bad: str
 ) -> None:
     (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
     stdout = Buffer()
     before = held_descriptors()
     with pytest.raises(InvalidArgument, match="output file"):
@@ -209,6 +210,21 @@ def test_the_end_comes_though_nobody_ever_opened_the_fifos_for_writing(files: Pl
     streams.start()
     streams.drain()  # without the nudge it would give up, with a warning, after DRAIN_IDLE
     assert (stdout.data, stdout.closings) == (b"", 1)
+
+
+def test_the_logger_is_told_that_all_was_read(files: PluginFiles) -> None:
+    streams = Streams.create(files, Buffer(), None)
+    streams.start()
+    assert files.attached.exists()
+    streams.drain()
+    assert not files.attached.exists()
+
+
+def test_the_logger_is_not_told_so_by_who_stops_in_the_middle(files: PluginFiles) -> None:
+    streams = Streams.create(files, Buffer(), None)
+    streams.start()
+    streams.stop()
+    assert files.attached.exists()
 
 
 @pytest.fixture
@@ -344,6 +360,57 @@ def test_discarding_closes_no_writer_and_delivers_nothing(
     assert is_free(files.attached)
 
 
+def test_abandoning_closes_each_writer_and_delivers_nothing(
+    files: PluginFiles, start_logger: Callable[[], Logger]
+) -> None:
+    stdout, stderr = Buffer(), Buffer()
+    streams = Streams.create(files, stdout, stderr)
+    start_logger().say(b"what runc says", b"of a start that failed")
+    streams.abandon()
+    streams.drain()
+    assert (stdout.data + stderr.data, stdout.closings, stderr.closings) == (b"", 1, 1)
+    assert is_free(files.attached)
+
+
+def test_where_one_of_two_threads_cannot_be_had_no_byte_moves_and_no_writer_is_closed(
+    files: PluginFiles, start_logger: Callable[[], Logger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_but_not_stderr(thread: threading.Thread) -> None:
+        if thread.name.endswith("-stderr"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    stdout, stderr = Buffer(), Buffer()
+    streams = Streams.create(files, stdout, stderr)
+    start_logger().say(b"what a plugin says", b"that is about to be removed")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_but_not_stderr)
+        with pytest.raises(Unavailable, match="no thread"):
+            streams.start()
+    streams.stop()
+    wait_until(lambda: not {f"pluginexec-{files.id}-stdout"} & our_threads(), "the end of the first thread")
+    assert (stdout.data + stderr.data, stdout.closings, stderr.closings) == (b"", 0, 0)
+    assert is_free(files.attached)
+
+
+def test_without_descriptors_nothing_is_left_and_no_writer_is_closed(files: PluginFiles, tmp_path: Path) -> None:
+    before = held_descriptors()
+    errors = []
+    for spare in range(12):
+        stdout = Buffer()
+        with few_descriptors(spare):
+            try:
+                Streams.create(files, stdout, tmp_path / "out").discard()
+            except Unavailable as error:
+                errors.append(error)
+        files.make({})
+        assert held_descriptors() == before
+        assert stdout.closings == 0
+    assert 2 < len(errors) < 12
+
+
 def test_stopping_streams_that_never_started_is_discarding_them(files: PluginFiles, tmp_path: Path) -> None:
     stdout, unfed = Buffer(), Buffer()
     Streams.create(files, stdout, None).stop()
@@ -409,61 +476,78 @@ def test_a_lock_that_the_logger_holds_for_an_instant_is_waited_for(files: Plugin
 
 
 @pytest.fixture
-def children() -> set[psutil.Process]:
-    """The processes that were ours before the test."""
-    return live_children()
+def init() -> Iterator[int]:
+    """A live child: to it, this process is the shim."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        process.kill()
 
 
-def child(script: str) -> Callable[[], subprocess.Popen[bytes]]:
-    """Return what starts a child that stands in for ``ctr tasks attach``."""
-    return lambda: Subprocesses().start(["/bin/sh", "-c", script], separate_stderr=True)
+@pytest.fixture
+def start_shim(tmp_path: Path) -> Iterator[Callable[[], Logger]]:
+    """Open FIFOs as a shim does: both ways too."""
+    shims: list[Logger] = []
+
+    def start() -> Logger:
+        fifos = PluginFiles(tmp_path / "foreign")
+        fifos.make({})
+        fifos.stdout, fifos.stderr = fifos.directory / "p-stdout", fifos.directory / "p-stderr"
+        for fifo in (fifos.stdout, fifos.stderr):
+            os.mkfifo(fifo)
+        shims.append(Logger(fifos))
+        return shims[-1]
+
+    yield start
+    for shim in shims:
+        shim.end()
 
 
-def test_the_streams_of_an_attached_child_arrive_and_its_thread_ends(
-    tmp_path: Path, children: set[psutil.Process]
-) -> None:
+def test_the_streams_of_a_foreign_plugin_arrive(start_shim: Callable[[], Logger], init: int, tmp_path: Path) -> None:
+    shim = start_shim()
     stdout, path = Buffer(), tmp_path / "err"
-    streams = Streams.attach("p", child("echo out; echo err >&2"), stdout, path)
+    streams = Streams.attach("p", init, stdout, path)
     streams.start()
-    streams.drain()
+    shim.say(b"out\n", b"err\n")
+    shim.end()
+    assert streams.drain()
     assert (stdout.data, path.read_text()) == (b"out\n", "err\n")
     assert stdout.closings == 1
-    assert live_children() == children
 
 
-def test_an_attached_child_ends_by_the_one_signal_that_it_cannot_forward(
-    tmp_path: Path, children: set[psutil.Process]
+def test_what_a_foreign_plugin_says_between_two_who_are_attached_is_kept(
+    start_shim: Callable[[], Logger], init: int
 ) -> None:
-    stdout = Buffer()
-    trap = f"for s in HUP INT TERM PIPE; do trap 'echo >>{tmp_path}/forwarded' $s; done"
-    streams = Streams.attach("p", child(f"{trap}; echo ready; while :; do sleep 1; done"), stdout, stdout)
+    shim = start_shim()
+    first, second = Buffer(), Buffer()
+    streams = Streams.attach("p", init, first, None)
     streams.start()
-    wait_until(lambda: stdout.data == b"ready\n")
+    shim.say(b"one")
+    wait_until(lambda: first.data == b"one", "the first words")
     streams.stop()
+    shim.say(b"two")
+    streams = Streams.attach("p", init, second, None)
+    streams.start()
+    wait_until(lambda: second.data == b"two", "the next words")
     streams.stop()
-    assert live_children() == children
-    assert not (tmp_path / "forwarded").exists()
-    assert stdout.closings == 1
+    assert (first.closings, second.closings) == (1, 1)
 
 
-def test_an_attached_child_is_ended_when_it_is_discarded(children: set[psutil.Process]) -> None:
-    stdout = Buffer()
-    Streams.attach("p", child("exec sleep 1000"), stdout, None).discard()
-    assert live_children() == children
-    assert stdout.closings == 0
-
-
-def test_attaching_with_a_path_that_cannot_be_opened_leaves_no_child(
-    tmp_path: Path, children: set[psutil.Process]
+def test_a_writer_for_a_foreign_stream_that_is_no_fifo_gets_nothing_and_is_closed(
+    init: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(InvalidArgument, match="output file"):
-        Streams.attach("p", child("exec sleep 1000"), tmp_path / "out", tmp_path / "missing" / "out")
-    assert live_children() == children
+    stdout = Buffer()
+    streams = Streams.attach("p", init, stdout, None)
+    streams.start()
+    assert streams.drain()
+    assert (stdout.data, stdout.closings) == (b"", 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "stdout of p goes elsewhere and cannot be relayed: it is no FIFO"
+    ]
 
 
-def test_attaching_raises_what_its_start_raised() -> None:
-    def fail() -> subprocess.Popen[bytes]:
-        raise Unavailable("no process can be had")
-
-    with pytest.raises(Unavailable):
-        Streams.attach("p", fail, None, None)
+def test_attaching_with_a_path_that_cannot_be_opened_gives_back_what_it_took(
+    start_shim: Callable[[], Logger], init: int, tmp_path: Path
+) -> None:
+    start_shim()
+    with pytest.raises(InvalidArgument):
+        Streams.attach("p", init, tmp_path / "out", tmp_path / "missing" / "out")
