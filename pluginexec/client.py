@@ -1,26 +1,34 @@
 """One method per containerd operation in one namespace, each one ``ctr`` command.
 
-The functions that build the arguments are pure; flags stand before ``--`` and ids after it, because ``ctr`` 2 takes
-flags behind an id for further ids.
+The functions that build the arguments are pure; flags stand before ``--`` and ids after it, because ``ctr`` 2.1
+takes flags behind an id for further ids.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pluginexec.ctr import Completed, Ctr, run_command
+from pluginexec.ctr import Completed, Ctr, run_command, uninterrupted
 from pluginexec.errors import Unknown
 from pluginexec.events import Backend, EventStream
+from pluginexec.leakedshim import end_shim
+from pluginexec.orphans import Orphans
 from pluginexec.types import Task, TaskState
+from pluginexec.versions import warn_if_untried
+
+log = logging.getLogger(__name__)
 
 DELETE_TIMEOUT = 60.0
 """Least seconds for a deletion: the shim may wait 12 s for a logger, and one that is cut short leaks the shim."""
+VERSION_TIMEOUT = 2.0
+"""Seconds for the question which versions these are; containerd needs 15 ms, and a warning is worth no more."""
 
+_MARK = "pluginexec.start"
 # ctr tells the exit code of a task that it deletes in a warning, and only if it is not 0.
-_EXIT_CODE = re.compile(r"exit with non-zero exit code (\d+)")
+_EXIT_CODE = re.compile(r"exit with non-zero exit code ([0-9]{1,3}\b)?")
 _TASKS_HEADER = ["TASK", "PID", "STATUS"]
 _TASKS_ROW = re.compile(r"(\S+)\s+([0-9]{1,10})\s+(\S+)\s*")
 
@@ -58,12 +66,20 @@ class Client:
         if self._events:
             self._events.distrust()
 
-    def run(self, id: str, *, config: Path, runc_root: Path, pid_file: Path, io: Sequence[str]) -> None:
-        """Create and start a container in the background; a failure may leave it behind, half made."""
+    def run(self, id: str, *, config: Path, runc_root: Path, pid_file: Path, io: Sequence[str], mark: str = "") -> None:
+        """Create and start a container in the background; a failure may leave it behind, half made.
+
+        ``mark``: by this, of letters and digits, ``is_unmarked`` knows it again.
+        """
         arguments = run_arguments(
-            id, config=config, runc_root=runc_root, pid_file=pid_file, io=io, runtime=self._runtime
+            id, config=config, runc_root=runc_root, pid_file=pid_file, io=io, mark=mark, runtime=self._runtime
         )
         self._ctr.run(*arguments, operation="run", id=id)
+
+    def is_unmarked(self, id: str, mark: str) -> bool:
+        """Tell whether there is a container of this id that was not created with this mark."""
+        other = f'id=={id},labels."{_MARK}"!={mark}'
+        return bool(self._ctr.run("containers", "ls", "--quiet", other, operation="list containers").stdout.split())
 
     def tasks(self) -> dict[str, Task]:
         """List the tasks by id; one whose shim hangs costs containerd 2 s, and shows as ``UNKNOWN``."""
@@ -77,8 +93,8 @@ class Client:
         """Send a signal to the init process; ``NotFound`` if it has ended."""
         self._ctr.run("tasks", "kill", "--signal", str(int(signal)), "--", id, operation="signal", id=id)
 
-    def delete_task(self, id: str, *, force: bool = False) -> int:
-        """Delete a stopped task and return its exit code; ``force`` kills it first."""
+    def delete_task(self, id: str, *, force: bool = False) -> int | None:
+        """Delete a stopped task and return its exit code, ``None`` if it was not told; ``force`` kills it first."""
         flags = ["--force"] if force else []
         completed = self._delete("tasks", "rm", *flags, "--", id, operation="delete task", id=id)
         return parse_exit_code(completed.stderr)
@@ -89,18 +105,20 @@ class Client:
 
     def delete_runtime_state(self, id: str, runc_root: Path) -> None:
         """Make the OCI runtime forget (and kill) a container that containerd knows nothing of."""
-        # containerd's shim keeps the state of each namespace in a directory of its own.
-        root = runc_root / self.namespace
-        argv = [self._runtime or "runc", "--root", str(root), "delete", "--force", id]
+        argv = [self._runtime or "runc", *self._runtime_flags(runc_root), "delete", "--force", id]
         run_command(self._ctr.runner, argv, self._ctr.timeout, operation="delete runtime state", id=id)
 
-    def attach(self, id: str) -> subprocess.Popen[bytes]:
-        """Start relaying the streams of a task through pipes.
+    def end_shim(self, id: str) -> bool:
+        """SIGKILL the shim of a task that containerd does not know, if there is one; tell whether there was."""
+        return end_shim(id, self._ctr.namespace, self._ctr.address)
 
-        The process forwards every signal but SIGKILL to the task, and deletes the task when that ends. It is killed
-        when the calling thread ends.
-        """
-        return self._ctr.start("tasks", "attach", "--", id, separate_stderr=True)
+    def find_orphans(self, runc_root: Path) -> Orphans:
+        """Find what executors that were killed had started to change in this namespace, and still goes on."""
+        return Orphans(self._ctr.argv()[1:], self._runtime_flags(runc_root))
+
+    def _runtime_flags(self, runc_root: Path) -> list[str]:
+        # containerd's shim keeps the state of each namespace in a directory of its own.
+        return ["--root", str(runc_root / self.namespace)]
 
     def namespaces(self) -> list[str]:
         """List all namespaces of this containerd."""
@@ -110,15 +128,31 @@ class Client:
         """Return containerd's version, such as ``1.6.20~ds1``; the cheapest proof that it answers."""
         return parse_server_version(self._ctr.run("version", operation="ask for the version").stdout)
 
+    def check_versions(self) -> None:
+        """Log a warning, once for each version, where containerd or ``ctr`` is of a series that was never tried.
+
+        Raises nothing: that they cannot be asked now is told by whatever else is asked of them.
+        """
+        timeout = min(self._ctr.timeout, VERSION_TIMEOUT)
+        try:
+            stdout = self._ctr.run("version", operation="ask for the version", timeout=timeout).stdout
+            warn_if_untried("containerd", parse_server_version(stdout))
+            warn_if_untried("ctr", parse_client_version(stdout))
+        except Exception as error:
+            log.debug("the versions are not known: %s", error)
+
     def _delete(self, *arguments: str, operation: str, id: str) -> Completed:
-        return self._ctr.run(*arguments, operation=operation, id=id, timeout=max(self._ctr.timeout, DELETE_TIMEOUT))
+        # Nor may a Ctrl-C cut it short: that would leak the shim, and the id would stay taken.
+        timeout = max(self._ctr.timeout, DELETE_TIMEOUT)
+        return uninterrupted(lambda: self._ctr.run(*arguments, operation=operation, id=id, timeout=timeout))
 
 
 def run_arguments(
-    id: str, *, config: Path, runc_root: Path, pid_file: Path, io: Iterable[str], runtime: str | None
+    id: str, *, config: Path, runc_root: Path, pid_file: Path, io: Iterable[str], mark: str, runtime: str | None
 ) -> list[str]:
     """Return the arguments of ``ctr run`` for a container in the background."""
     runc_binary = ["--runc-binary", runtime] if runtime else []
+    label = ["--label", f"{_MARK}={mark}"] if mark else []
     return [
         "run",
         "--detach",
@@ -129,6 +163,7 @@ def run_arguments(
         *runc_binary,
         "--pid-file",
         str(pid_file),
+        *label,
         *io,
         "--",
         id,
@@ -152,16 +187,27 @@ def parse_tasks(stdout: str) -> dict[str, Task]:
     return tasks
 
 
-def parse_exit_code(stderr: str) -> int:
-    """Parse what ``ctr tasks rm`` prints: the exit code, 0 if it prints none."""
+def parse_exit_code(stderr: str) -> int | None:
+    """Parse what ``ctr tasks rm`` prints: the exit code, 0 if it prints none; ``None`` if what it prints is no code."""
     found = _EXIT_CODE.search(stderr)
-    return int(found[1]) if found else 0
+    if not found:
+        return 0
+    return int(found[1]) if found[1] and int(found[1]) <= 255 else None
 
 
 def parse_server_version(stdout: str) -> str:
     """Parse ``ctr version``: a block for the client, then one for the server."""
-    _, _, server = stdout.partition("Server:")
-    found = re.search(r"^\s*Version:\s*(\S+)", server, re.MULTILINE)
+    return _parse_version("server", stdout.partition("Server:")[2])
+
+
+def parse_client_version(stdout: str) -> str:
+    """Parse ``ctr version`` for the version of ``ctr`` itself."""
+    return _parse_version("client", stdout.partition("Server:")[0])
+
+
+def _parse_version(whose: str, block: str) -> str:
+    # No "\s" here: it takes newlines too, and a thousand of those would be tried a million times.
+    found = re.search(r"^[ \t]*Version:[ \t]*([!-~]+)", block, re.MULTILINE)
     if not found:
-        raise Unknown("ctr version named no server version", operation="ask for the version")
+        raise Unknown(f"ctr version named no {whose} version", operation="ask for the version")
     return found[1]

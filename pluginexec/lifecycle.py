@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from pluginexec.client import Client
-from pluginexec.complaints import RUNTIME_STATE_IS_STALE, container_missing, task_exists
+from pluginexec.complaints import RUNTIME_STATE_IS_STALE, container_missing, container_runs, task_exists
+from pluginexec.ctr import uninterrupted
 from pluginexec.errors import (
     AlreadyExists,
-    DeadlineExceeded,
     FailedPrecondition,
     NotFound,
     PluginExecError,
     Unavailable,
 )
+from pluginexec.leakedbundle import find_bundle, remove_bundle
+from pluginexec.leakedlogger import LOGGER_TIMEOUT, end_loggers
 from pluginexec.pidfds import InitProcess
 from pluginexec.root import PluginFiles, Root
 from pluginexec.streams import Streams
@@ -27,8 +30,8 @@ from pluginexec.types import Sink, Task, TaskState
 log = logging.getLogger(__name__)
 
 ALIVE = (TaskState.RUNNING, TaskState.PAUSED)
-_OBSTACLES = 2
-"""What can be in the way of one start: a container, and behind it the runtime's state."""
+_OBSTACLES = 4
+"""What can be in the way of one start: a container, and behind it a shim, a bundle and the runtime's state."""
 _SETTLE_TIMEOUT = 5.0
 _SETTLE_PAUSE = 0.05
 _LEAKED_SHIM = "a shim of an earlier task of this id is left: SIGKILL it (containerd 1.6), or restart containerd"
@@ -43,6 +46,7 @@ class Lifecycle:
         self._on_leftover = on_leftover
         self._lock = threading.Lock()
         self._leftovers: dict[str, Callable[[str], None]] = {}
+        self._complained: set[str] = set()
 
     def start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
         """Create and start a container, in place of a stale one of the same id; a failure leaves nothing of it.
@@ -71,9 +75,12 @@ class Lifecycle:
                 streams.discard()
             files.remove()
             raise
+        with self._lock:
+            self._leftovers.pop(files.id, None)  # found stale, and cleared
         return streams
 
     def _run(self, files: PluginFiles, streams: Streams) -> None:
+        mark = secrets.token_hex(8)
         try:
             self._client.run(
                 files.id,
@@ -81,14 +88,25 @@ class Lifecycle:
                 runc_root=self._root.runtime_root,
                 pid_file=files.pid,
                 io=streams.arguments,
+                mark=mark,
             )
         except AlreadyExists as error:
-            if _is_behind_the_container(error, files.id):
-                self.remove_half_made(files.id)
+            if self._is_behind_the_container(error, files.id):
+                self.remove_half_made(files.id, mark)
             raise
-        except BaseException:
-            self.remove_half_made(files.id)
+        except BaseException as error:
+            # Where there is no ctr, nothing was made; what is found once there is one would be somebody else's.
+            if not isinstance(error, FailedPrecondition) or error.returncode is not None:
+                self.remove_half_made(files.id, mark)
             raise
+
+    def _is_behind_the_container(self, error: AlreadyExists, id: str) -> bool:
+        """Tell whether a start got as far as to make the container before something else was in its way."""
+        return (
+            RUNTIME_STATE_IS_STALE in error.message
+            or task_exists(error.message, id)
+            or find_bundle(error.message, self._client.namespace, id) is not None
+        )
 
     def _make_way(self, id: str, error: AlreadyExists) -> None:
         """Remove what made a start fail with ``error``; raise ``AlreadyExists`` if it is alive."""
@@ -97,7 +115,11 @@ class Lifecycle:
             self._client.delete_runtime_state(id, self._root.runtime_root)
         elif task_exists(error.message, id):
             error.hint = _LEAKED_SHIM
-            raise error
+            if id in self._client.tasks() or not self._client.end_shim(id):
+                raise error
+        elif bundle := find_bundle(error.message, self._client.namespace, id):
+            if not remove_bundle(bundle):
+                raise error
         else:
             self._remove_stale(id)
 
@@ -119,56 +141,108 @@ class Lifecycle:
                 self._client.delete_task(id, force=True)
         with contextlib.suppress(NotFound):
             self._client.delete_container(id)
+        end_loggers(self._root.plugin(id))  # they block where nobody has read what it printed
 
-    def remove_half_made(self, id: str) -> None:
-        """Remove what a failed start may have left: the container, and a task in any state."""
-        self._settle(id, self._remove_by_force, again=self.remove_half_made)
+    def remove_half_made(self, id: str, mark: str = "") -> None:
+        """Remove what a failed start may have left: the container, and a task in any state.
+
+        With ``mark``, which that start gave its container, one without it is left alone: where containerd gave no
+        answer, nobody knows yet whether the id was somebody else's.
+        """
+
+        def remove(id: str) -> None:
+            if not mark or not self._client.is_unmarked(id, mark):
+                self._remove_by_force(id)
+
+        begun = time.monotonic()
+        # Whole: a Ctrl-C between the two deletions would leave the container.
+        removed = uninterrupted(lambda: self._settle(id, remove, again=lambda id: self.remove_half_made(id, mark)))
+        if removed and time.monotonic() - begun > LOGGER_TIMEOUT:
+            end_loggers(self._root.plugin(id))
 
     def _remove_by_force(self, id: str) -> None:
         # A ctr that was killed does not stop containerd: the task may appear after we have looked.
         if id in self._client.tasks():
             with contextlib.suppress(NotFound):
                 self._client.delete_task(id, force=True)
+        else:
+            self._client.end_shim(id)
         self._client.delete_container(id)
 
-    def delete_ended(self, id: str) -> None:
-        """Delete the task and the container of a plugin that has ended, in one command.
+    def delete_ended(self, id: str) -> bool:
+        """Delete the task and the container of a plugin that has ended, in one command; return whether that worked.
 
         A container that runs is left alone: somebody has created the id anew.
         """
-        self._settle(id, self._client.delete_container, again=self.delete_ended)
+        return self._settle(id, self._remove_ended, again=self._delete_later)
 
-    def _settle(self, id: str, remove: Callable[[str], None], *, again: Callable[[str], None]) -> None:
-        """Call ``remove`` until containerd is ready for it; log what does not go, and keep it for a retry."""
+    def _remove_ended(self, id: str) -> None:
+        try:
+            self._client.delete_container(id)
+        except NotFound as error:
+            if not container_missing(error.message, id):
+                raise
+        # containerd forgets a container though the runtime cannot, on a disk that is read-only now.
+        if (self._root.runtime_root / self._client.namespace / id).exists():
+            self._client.delete_runtime_state(id, self._root.runtime_root)
+
+    def _delete_later(self, id: str) -> None:
+        if self.delete_ended(id):
+            self._client.end_shim(id)
+            end_loggers(self._root.plugin(id))  # nobody reads any more
+
+    def _settle(self, id: str, remove: Callable[[str], None], *, again: Callable[[str], None]) -> bool:
+        """Call ``remove`` until containerd is ready for it; log what does not go, and keep it for a retry.
+
+        Returns whether it is gone.
+        """
         deadline = time.monotonic() + _SETTLE_TIMEOUT
         while True:
             try:
                 remove(id)
             except PluginExecError as error:
                 if isinstance(error, NotFound) and container_missing(error.message, id):
-                    return
-                # The kernel can be ahead of the shim, containerd of a ctr that was killed, and a ctr that was attached
-                # may delete the task under our hands: only a state passes.
+                    break
+                # The kernel can be ahead of the shim, containerd of a ctr that was killed, and somebody else may delete
+                # the task under our hands: only a state passes.
                 passing = isinstance(error, (FailedPrecondition, NotFound)) and error.returncode
                 if passing and time.monotonic() < deadline:
                     time.sleep(_SETTLE_PAUSE)
                     continue
-                log.warning("a container may be left behind: %s", error)
-                if isinstance(error, (Unavailable, DeadlineExceeded)):
-                    with self._lock:
-                        self._leftovers[id] = again
-                    self._on_leftover()
-            return
+                self._complain(id, error)
+                # Whatever is wrong with containerd or ctr may pass; a container that runs is somebody else's by now.
+                if not container_runs(error.message):
+                    self.finish_later(id, again)
+                return False
+            break
+        self._complained.discard(id)
+        return True
+
+    def _complain(self, id: str, error: PluginExecError) -> None:
+        """Log the first failure of each id; one that is tried for an hour is one line, not hundreds."""
+        log.log(
+            logging.DEBUG if id in self._complained else logging.WARNING, "a container may be left behind: %s", error
+        )
+        self._complained.add(id)
+
+    def finish_later(self, id: str, again: Callable[[str], None]) -> None:
+        """Have ``again`` called when some time has passed, while nobody uses the id, unless it is created anew."""
+        with self._lock:
+            self._leftovers[id] = again
+        self._on_leftover()
 
     def retry_leftovers(self, free: Callable[[str], contextlib.AbstractContextManager[bool]]) -> None:
         """Delete what could not be deleted while containerd was away; ``free`` reserves an id, if it is free."""
-        with self._lock:
-            leftovers, self._leftovers = self._leftovers, {}
-        for id, again in leftovers.items():
-            # An id that is in use again was found stale and cleared by its create.
+        for id in list(self._leftovers):
             with free(id) as is_free:
                 if is_free:
-                    again(id)
+                    with self._lock:
+                        again = self._leftovers.pop(id, None)
+                    if again:
+                        again(id)
+                else:
+                    # It is not yet done with; or it is being created anew, which clears the way itself.
+                    self._on_leftover()
 
     def find(self, files: PluginFiles) -> tuple[Task | None, InitProcess | None]:
         """Return the task of a plugin, and its init process if that is alive.
@@ -203,11 +277,6 @@ class Lifecycle:
                 raise Unavailable("its shim gives containerd no answer", operation="restore", id=id)
             time.sleep(_SETTLE_PAUSE)
         return task
-
-
-def _is_behind_the_container(error: AlreadyExists, id: str) -> bool:
-    """Tell whether a start got as far as to make the container before something else was in its way."""
-    return RUNTIME_STATE_IS_STALE in error.message or task_exists(error.message, id)
 
 
 def _close(init: InitProcess | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pluginexec.checks import check_namespace
 from pluginexec.client import Client
 from pluginexec.ctr import Ctr, Runner, Subprocesses
-from pluginexec.errors import InvalidArgument
+from pluginexec.errors import InvalidArgument, shown
 from pluginexec.events import Backend
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
@@ -45,12 +45,15 @@ class Remote:
 
     def __post_init__(self) -> None:
         if not isinstance(self.address, str) or not self.address or "\0" in self.address:
-            raise InvalidArgument(f"address {self.address!r} is not the path of a socket")
+            raise InvalidArgument(f"address {shown(self.address)} is not the path of a socket")
         if "://" in self.address:
             # ctr takes the whole of "unix:///x" for a path, and then waits for it.
             raise InvalidArgument(f"address {self.address!r} has a scheme; ctr wants the bare path of the socket")
-        if not 0 < self.timeout <= LONGEST_TIMEOUT:
-            raise InvalidArgument(f"timeout {self.timeout!r} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
+        for name, value in (("ctr", self.ctr), ("runtime", self.runtime or "runc")):
+            if not isinstance(value, (str, os.PathLike)):
+                raise InvalidArgument(f"{name} {shown(value)} is neither a name nor a path")
+        if not isinstance(self.timeout, (int, float)) or not 0 < self.timeout <= LONGEST_TIMEOUT:
+            raise InvalidArgument(f"timeout {shown(self.timeout)} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
 
     def listens(self) -> bool:
         """Tell whether something listens on the socket; what else keeps us from it is told by the first operation."""
@@ -59,7 +62,7 @@ class Remote:
                 probe.connect(self.address)
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
-            except OSError:
+            except (OSError, ValueError):
                 return True
         return True
 

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from pluginexec import PLUGIN_NAMESPACE, EventInfo, EventType, Remote
 from pluginexec.client import (
     DELETE_TIMEOUT,
     Client,
+    parse_client_version,
     parse_exit_code,
     parse_server_version,
     parse_tasks,
     run_arguments,
 )
-from pluginexec.ctr import Completed, close_pipes, kill_group
+from pluginexec.ctr import Completed
 from pluginexec.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -63,9 +64,15 @@ def test_the_arguments_of_run_have_flags_before_the_dashes_and_the_id_after(
     io: list[str], runtime: str | None, arguments: list[str]
 ) -> None:
     made = run_arguments(
-        "a", config=Path("/c d"), runc_root=Path("/r"), pid_file=Path("/p"), io=io, runtime=runtime
+        "a", config=Path("/c d"), runc_root=Path("/r"), pid_file=Path("/p"), io=io, mark="", runtime=runtime
     )  # fmt: skip
     assert made == ["run", "--detach", "--config", "/c d", "--runc-root", "/r", *arguments, "--", "a"]
+
+
+def test_a_mark_is_a_label() -> None:
+    path = Path("/p")
+    made = run_arguments("a", config=path, runc_root=path, pid_file=path, io=[], mark="1f", runtime=None)
+    assert made[-4:] == ["--label", "pluginexec.start=1f", "--", "a"]
 
 
 ANSWERS = {"tasks": "TASK PID STATUS\n", "version": "Server:\n  Version: 1\n"}
@@ -186,9 +193,13 @@ WARNING = 'time="2026-11-23T13:29:04Z" level=warning msg='
         ),
         pytest.param(f'{WARNING}"DEPRECATION: code 5"\n', 0, id="another-warning"),
         pytest.param("\ufffd\0\n", 0, id="rubbish"),
+        pytest.param(f'{WARNING}"task a exit with non-zero exit code 256"\n', None, id="beyond-255"),
+        pytest.param(f"exit with non-zero exit code {'9' * 5000}", None, id="ten-thousands-of-digits"),
+        pytest.param("exit with non-zero exit code ²", None, id="no-digit"),
+        pytest.param("exit with non-zero exit code ", None, id="torn"),
     ],
 )
-def test_the_exit_code_is_found_among_the_warnings(stderr: str, code: int) -> None:
+def test_the_exit_code_is_found_among_the_warnings(stderr: str, code: int | None) -> None:
     assert parse_exit_code(stderr) == code
 
 
@@ -212,7 +223,22 @@ def test_the_version_is_the_servers(stdout: str, version: str) -> None:
     assert parse_server_version(stdout) == version
 
 
-@pytest.mark.parametrize("stdout", ["", CLIENT_16, "Server:\n", f"{CLIENT_16}Server:\n  Revision: x\n", "\ufffd\0"])
+@pytest.mark.parametrize(("client", "version"), [(CLIENT_16, "1.6.20~ds1"), (CLIENT_21, "2.1.9")])
+def test_the_version_of_ctr_is_the_clients(client: str, version: str) -> None:
+    assert parse_client_version(client + SERVER.format("1.7.24~ds1")) == version
+    assert parse_client_version(client) == version
+    with pytest.raises(Unknown, match="no client version"):
+        parse_client_version(SERVER.format("1.7.24~ds1"))
+
+
+@pytest.mark.parametrize(
+    "stdout",
+    [
+        *("", CLIENT_16, "Server:\n", f"{CLIENT_16}Server:\n  Revision: x\n", "\ufffd\0"),
+        *("Server:\n Version: \x1b[2J", "Server:\n Version:\n Revision: x", "Server:" + "\n" * 100_000),
+    ],
+    ids=lambda stdout: repr(stdout[-20:]),
+)
 def test_a_version_without_a_servers_is_refused(stdout: str) -> None:
     with pytest.raises(Unknown, match="no server version"):
         parse_server_version(stdout)
@@ -227,11 +253,14 @@ def start(
 ) -> Callable[..., int]:
     """Run a container with the client alone; return the pid of its init process."""
 
-    def run(id: str, script: str = FOREVER, *, by: Client = client, io: tuple[str, ...] = NO_LOGGER) -> int:
+    def run(
+        id: str, script: str = FOREVER, *, by: Client = client, io: Sequence[str] = NO_LOGGER, mark: str = ""
+    ) -> int:
         files = root_dir / f"with space, 'é' {id}"
         files.mkdir(exist_ok=True)
         (files / "config.json").write_text(json.dumps(shell(id, script)))
-        by.run(id, config=files / "config.json", runc_root=root_dir / "runc", pid_file=files / "pid", io=io)
+        config, pid_file = files / "config.json", files / "pid"
+        by.run(id, config=config, runc_root=root_dir / "runc", pid_file=pid_file, io=io, mark=mark)
         return int((files / "pid").read_text())
 
     return run
@@ -258,6 +287,18 @@ def test_an_id_that_is_taken_already_exists(start: Callable[..., int], client: C
         start(id)
     assert (caught.value.operation, caught.value.id) == ("run", id)
     assert client.tasks()[id] == Task(id, pid, RUNNING)
+
+
+def test_a_container_is_known_again_by_its_mark(start: Callable[..., int], client: Client, id: str) -> None:
+    assert not client.is_unmarked(id, "1f")
+    start(id, mark="1f")
+    assert not client.is_unmarked(id, "1f")
+    assert client.is_unmarked(id, "2e")
+
+
+def test_a_container_without_a_mark_is_none_of_ours(start: Callable[..., int], client: Client, id: str) -> None:
+    start(id)
+    assert client.is_unmarked(id, "1f")
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
@@ -400,38 +441,6 @@ def test_a_runtime_that_is_missing_is_a_failed_precondition_for_its_state_too(
     with pytest.raises(FailedPrecondition) as caught:
         client.delete_runtime_state(id, root_dir)
     assert caught.value.id == id
-
-
-def test_attaching_brings_the_output_and_the_exit_code_and_deletes_the_task(
-    start: Callable[..., int], client: Client, id: str
-) -> None:
-    start(id, "trap 'echo last; echo words >&2; exit 7' TERM; while :; do echo tick; sleep 0.01; done", io=())
-    with client.attach(id) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"tick\n"
-            client.kill(id, 15)
-            stdout, stderr = process.communicate(timeout=PATIENCE)
-        finally:
-            kill_group(process)
-    assert stdout.endswith(b"tick\nlast\n")
-    assert stderr == b"words\n"
-    assert process.returncode == 7
-    assert id not in client.tasks()
-
-
-def test_the_end_of_who_is_attached_leaves_the_container_alone(
-    start: Callable[..., int], client: Client, id: str
-) -> None:
-    pid = start(id, "while :; do echo tick; sleep 0.01; done", io=())
-    process = client.attach(id)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"tick\n"
-    finally:
-        kill_group(process)
-        close_pipes(process)
-    assert client.tasks()[id] == Task(id, pid, RUNNING)
 
 
 def test_namespaces_are_told_apart(start: Callable[..., int], remote: Remote, client: Client, id: str) -> None:

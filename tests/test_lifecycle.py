@@ -522,17 +522,54 @@ def test_what_is_left_of_a_start_is_removed_later_even_if_it_runs(
     assert is_gone(client, root.plugin(id))
 
 
+def test_a_start_without_an_answer_does_not_end_somebody_elses_plugin_of_that_id(
+    cut_lifecycle: Lifecycle, way: CutWay, client: Client, root: Root, tmp_path: Path, id: str, shell: Shell
+) -> None:
+    elsewhere = Root(tmp_path / "elsewhere")
+    run(client, elsewhere, id, shell(id, FOREVER))
+    way.in_place_of_run = DeadlineExceeded("ctr gave no answer")  # nor did it say that the id is taken
+    with pytest.raises(DeadlineExceeded):
+        cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
+    cut_lifecycle.retry_leftovers(Free())
+    assert client.tasks()[id].state is TaskState.RUNNING
+    elsewhere.close()
+
+
+def test_where_there_is_no_ctr_nothing_was_made_and_nothing_is_removed(
+    cut_lifecycle: Lifecycle, way: CutWay, root: Root, id: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(cut_lifecycle, "remove_half_made", removed.append)
+    way.in_place_of_run = FailedPrecondition("cannot run 'ctr'")
+    with pytest.raises(FailedPrecondition, match="cannot run"):
+        cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
+    assert removed == []
+
+
 def test_an_id_that_is_in_use_again_is_not_deleted_later(
     cut_lifecycle: Lifecycle, way: CutWay, client: Client, root: Root, id: str, shell: Shell
 ) -> None:
     way.is_cut = True
     cut_lifecycle.remove_half_made(id)
     way.is_cut = False
-    run(client, root, id, shell(id, FOREVER))
-    for free in (Free(is_free=False), Free()):
-        cut_lifecycle.retry_leftovers(free)
+    cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
+    free = Free()
+    cut_lifecycle.retry_leftovers(free)
     assert client.tasks()[id].state is TaskState.RUNNING
     assert free.asked == []
+
+
+def test_what_could_not_be_deleted_is_kept_while_its_end_is_dealt_with(
+    cut_lifecycle: Lifecycle, way: CutWay, client: Client, root: Root, id: str, shell: Shell
+) -> None:
+    stopped(client, root, id, shell(id, FOREVER))
+    way.is_cut = True
+    cut_lifecycle.delete_ended(id)
+    way.is_cut = False
+    cut_lifecycle.retry_leftovers(Free(is_free=False))
+    assert id in client.containers()
+    cut_lifecycle.retry_leftovers(Free())
+    assert id not in client.containers()
 
 
 def test_an_interrupted_start_leaves_nothing(
@@ -556,6 +593,8 @@ def test_a_leaked_shim_is_named_as_what_is_in_the_way(
 
 class TaskGone:
     """A client whose first deletion finds that somebody has just deleted the task, and that leaves the container."""
+
+    namespace = PLUGIN_NAMESPACE
 
     def __init__(self) -> None:
         self.deletions = 0
@@ -583,3 +622,10 @@ def test_the_owner_learns_of_a_leftover(root: Root) -> None:
     told: list[str] = []
     Lifecycle(cast(Client, Away()), root, on_leftover=lambda: told.append("told")).delete_ended("x")
     assert told == ["told"]
+
+
+def test_a_leftover_that_stays_is_logged_once(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+    lifecycle = make_steps(cast(Client, Away()), root)
+    for _ in range(3):
+        lifecycle.delete_ended("x")
+    assert ["may be left behind" in record.getMessage() for record in caplog.records] == [True]

@@ -17,6 +17,7 @@ import pytest
 from pluginexec import InvalidArgument, PluginExecError, Remote, Unavailable
 from pluginexec.remote import DEFAULT_ADDRESS, LONGEST_TIMEOUT
 from tests.tools.fakes import fake_command
+from tests.tools.hostile import HUGE
 
 NOBODY = 65534
 
@@ -53,6 +54,12 @@ def test_an_address_of_nonsense_in_the_environment_is_refused(monkeypatch: pytes
         pytest.param({"address": "unix:///a"}, id="scheme"),
         pytest.param({"address": b"/a"}, id="bytes-as-address"),
         pytest.param({"address": Path("/a")}, id="path-object-as-address"),
+        pytest.param({"address": HUGE}, id="huge-number-as-address"),
+        pytest.param({"ctr": 5}, id="number-as-ctr"),
+        pytest.param({"runtime": b"runc"}, id="bytes-as-runtime"),
+        pytest.param({"timeout": "5"}, id="text-as-time"),
+        pytest.param({"timeout": None}, id="time-none"),
+        pytest.param({"timeout": HUGE}, id="huge-time"),
         pytest.param({"timeout": 0}, id="no-time"),
         pytest.param({"timeout": -1.0}, id="negative-time"),
         pytest.param({"timeout": float("nan")}, id="time-that-is-no-number"),
@@ -83,6 +90,13 @@ def test_a_namespace_that_containerd_refuses_is_refused(namespace: str) -> None:
 
 def test_nothing_runs_before_the_first_operation() -> None:
     Remote("/no/such/socket", ctr="/no/such/ctr").new_client("n").close()
+
+
+def test_an_address_that_no_system_call_takes_is_told_by_the_first_operation() -> None:
+    remote = Remote("/\ud800")
+    assert remote.listens()
+    with pytest.raises(PluginExecError):
+        remote.new_client("n").tasks()
 
 
 # Ways not to answer.
