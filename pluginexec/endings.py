@@ -2,20 +2,26 @@
 
 Each end has a worker thread of its own: nothing blocks the thread that reads the events, and a handler may take its
 time, or start the plugin again and wait for it.
+
+What blocks holds an end up for 27 s in all: the 12 s that a shim waits for a logger (where a process outside holds the
+plugin's pipe open, or a writer blocks and the buffers are full), ``DRAIN_IDLE``, and ``STOP_TIMEOUT`` where a writer
+does not return; and for ``TURN_TIMEOUT`` more where many plugins end at once. Others it does not hold up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Protocol
 
-from pluginexec.cgroups import oom_killed
+from pluginexec.cgroups import oom_killed, remove_cgroups
 from pluginexec.client import Client
-from pluginexec.errors import PluginExecError
+from pluginexec.errors import DeadlineExceeded, PluginExecError, Unavailable
+from pluginexec.leakedlogger import LOGGER_TIMEOUT, end_loggers
 from pluginexec.lifecycle import Lifecycle
 from pluginexec.plugin import Plugin
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
@@ -24,6 +30,8 @@ log = logging.getLogger(__name__)
 
 DELETIONS_AT_ONCE = 8
 """How many ``ctr`` processes may delete at the same time, when many plugins end at once."""
+TURN_TIMEOUT = 2.0
+"""Seconds after which one more may none the less."""
 
 
 class ExitHandler(Protocol):
@@ -87,8 +95,7 @@ class Endings:
         try:
             if not event:
                 status = _status(plugin, self._exit_code(plugin, task), None)
-            _record(plugin, status)
-            self._delete(plugin)
+            self._clean_up(plugin, status)
         except Exception:
             log.exception("%s has ended but could not be cleaned up", plugin.id)
         plugin.status = status
@@ -105,38 +112,77 @@ class Endings:
         except Exception:
             log.exception("the exit handler failed for %s", id)
 
-    def _exit_code(self, plugin: Plugin, task: Task | None) -> int | None:
-        """Find out the exit code where no event told it: the kernel first, then containerd."""
+    def _exit_code(self, plugin: Plugin, task: Task | None, *, later: bool = False) -> int | None:
+        """Find out the exit code where no event told it: the kernel first, then containerd.
+
+        ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because it can be asked again.
+        """
         code = plugin.init.exit_code() if plugin.init else None
         if code is None and task and task.state is TaskState.STOPPED and task.pid == plugin.pid:
             try:
                 return self._client.delete_task(plugin.id)
             except PluginExecError as error:
+                if later and isinstance(error, (Unavailable, DeadlineExceeded)):
+                    raise
                 log.warning("the exit code of %s is not known: %s", plugin.id, error)
         return code
 
+    def _clean_up(self, plugin: Plugin, status: ExitStatus, level: int = logging.WARNING) -> None:
+        """Record, delete, drain; what the disk does not allow now is done later, and complained of once."""
+        recorded = _record(plugin, status, level)
+        self._delete(plugin)
+        if not recorded or plugin.files.exist():
+            self._lifecycle.finish_later(plugin.id, lambda id: self._clean_up(plugin, status, logging.DEBUG))
+
     def _delete(self, plugin: Plugin) -> None:
+        begun = time.monotonic()
+        with self._turn():
+            deleted = self._lifecycle.delete_ended(plugin.id)
         # End of file reaches the relays only now: the shim holds the pipes until the task is deleted.
-        with self._deleting:
-            self._lifecycle.delete_ended(plugin.id)
-        if plugin.streams:
-            plugin.streams.drain()
+        ended = plugin.streams is None or plugin.streams.drain()
+        # The root was deleted, with the FIFOs, which nobody can open any more, and the runtime's state.
+        lost = not plugin.files.exist()
+        if deleted and (lost or not ended or time.monotonic() - begun > LOGGER_TIMEOUT):
+            end_loggers(plugin.files)
+        if lost:
+            remove_cgroups(plugin.cgroups_path)
         plugin.files.remove(keep_exit=True)
 
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for a turn to delete, but not long: a plugin whose logger is waited for must not hold up the others."""
+        has_turn = self._deleting.acquire(timeout=TURN_TIMEOUT)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._deleting.release()
+
     def bury(self, plugin: Plugin, task: Task | None) -> None:
-        """Deal with a plugin that ended, or never started, while nobody supervised it: all but the handler."""
+        """Deal with a plugin that ended, or never started, while nobody supervised it: all but the handler.
+
+        Raises ``Unavailable`` or ``DeadlineExceeded`` where containerd cannot tell now how it ended.
+        """
         assert plugin.streams
-        plugin.streams.start()
-        never_started = task is not None and task.state is TaskState.CREATED
-        if (task or plugin.files.exist()) and not never_started:
-            plugin.pid = task.pid if task else plugin.files.read_pid() or 0
-            known = plugin.files.read_exit()
-            # Its record may have been written before our predecessor died: it has the event's code and time.
-            if known is None or known.pid != plugin.pid:
-                _record(plugin, _status(plugin, self._exit_code(plugin, task), None))
-        if never_started:
+        if _never_started(plugin, task):
+            plugin.streams.abandon()
             self._lifecycle.remove_half_made(plugin.id)
+        else:
+            plugin.streams.start()
+            if task or plugin.files.exist():
+                plugin.pid = task.pid if task else plugin.files.read_pid() or 0
+                known = plugin.files.read_exit()
+                # Its record may have been written before our predecessor died: it has the event's code and time.
+                if known is None or known.pid != plugin.pid:
+                    _record(plugin, _status(plugin, self._exit_code(plugin, task, later=True), None))
         self._delete(plugin)
+
+
+def _never_started(plugin: Plugin, task: Task | None) -> bool:
+    if task is None:
+        # ctr writes the pid before it starts the task.
+        return plugin.files.exist() and plugin.files.read_pid() is None and plugin.files.read_exit() is None
+    return task.state is TaskState.CREATED
 
 
 def _status(plugin: Plugin, exit_code: int | None, event: EventInfo | None) -> ExitStatus:
@@ -149,9 +195,11 @@ def _status(plugin: Plugin, exit_code: int | None, event: EventInfo | None) -> E
     )
 
 
-def _record(plugin: Plugin, status: ExitStatus) -> None:
-    """Write the exit record before anything is deleted: a crash between the two loses no exit."""
+def _record(plugin: Plugin, status: ExitStatus, level: int = logging.WARNING) -> bool:
+    """Write the exit record before anything is deleted: a crash between the two loses no exit; tell if it is there."""
     try:
         plugin.files.write_exit(status)
     except OSError as error:
-        log.warning("the exit of %s could not be recorded: %s", plugin.id, error)
+        log.log(level, "the exit of %s could not be recorded: %s", plugin.id, error)
+        return False
+    return True

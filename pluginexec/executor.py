@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal as _signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -71,6 +72,7 @@ class Executor:
         try:
             with ExitStack() as undo:
                 undo.callback(self._root.close)
+                self._orphans = self._client.find_orphans(self._root.runtime_root)
                 self._watch = Watch(self._look)
                 undo.callback(self._watch.close)
                 self._client.listen()
@@ -129,7 +131,7 @@ class Executor:
         called for it.
 
         Sinks are as in ``create``, but a stream that was created with a path or ``None`` goes on as it was. A plugin
-        that something else created in this namespace is attached to with ``ctr tasks attach``. Raises
+        that something else created in this namespace is relayed from the FIFOs at its shim, where it has such. Raises
         ``AlreadyExists`` if this executor supervises it already, else as ``create``.
         """
         with self._starting("restore", id) as plugin:
@@ -144,7 +146,7 @@ class Executor:
                 # One that has ended has nothing more to say: its shim has closed the FIFOs that nobody read.
                 if init and not ours:
                     streams.discard()
-                    streams = Streams.attach(id, lambda: self._client.attach(id), stdout, stderr)
+                    streams = Streams.attach(id, init.pid, stdout, stderr)
                 if task and init:
                     self._supervise(plugin, streams, task.pid, init)
                     return True
@@ -170,9 +172,10 @@ class Executor:
         Raises ``InvalidArgument`` for what is no signal, ``NotFound`` if there is no such plugin or it has ended.
         """
         number = parse_signal(signal)
-        if not self.is_running(id):
+        plugin = self._table.get(id)
+        if not self._table.is_alive(plugin):
             raise NotFound("it has ended", operation="signal", id=id)
-        self._client.kill(id, number)
+        self._send(plugin, number)
 
     def stop(self, id: str, timeout: float = 10.0) -> ExitStatus:
         """Send SIGTERM, wait ``timeout`` seconds, send SIGKILL if it still runs, and wait for the exit.
@@ -183,8 +186,8 @@ class Executor:
         for number, patience in ((_signal.SIGTERM, timeout), (_signal.SIGKILL, ENDING_TIMEOUT)):
             if self._table.is_alive(plugin):
                 with suppress(NotFound):  # ended meanwhile
-                    self._client.kill(id, number)
-            if plugin.done.wait(patience):
+                    self._send(plugin, number)
+            if plugin.done.wait(_bounded(patience)):
                 return self._status_of(plugin)
             log.warning("%s has not ended %g s after %s", id, patience, number.name)
         raise DeadlineExceeded(f"it has not ended {ENDING_TIMEOUT:g} s after SIGKILL", operation="stop", id=id)
@@ -200,7 +203,7 @@ class Executor:
             plugin = self._table.get(id)
         except NotFound:
             return self.exit_status(id)
-        if not plugin.done.wait(timeout):
+        if not plugin.done.wait(_bounded(timeout)):
             raise DeadlineExceeded(f"it has not ended within {timeout:g} s", operation="wait", id=id)
         return self._status_of(plugin)
 
@@ -229,6 +232,8 @@ class Executor:
     def events_connected(self) -> None:
         """Learn that the event stream stands (again): ends that it missed must be looked for."""
         self._watch.poke()
+        # On this thread, because no operation and no exit waits for it.
+        self._client.check_versions()
 
     def close(self) -> None:
         """Stop supervising: the plugins go on running, and a later ``restore`` loses no byte.
@@ -241,12 +246,23 @@ class Executor:
             return
         self._client.close()
         self._watch.close()
-        for plugin in running:
-            # One whose end was reported meanwhile is being dealt with.
-            if self._table.claim_end(plugin):
-                self._let_go(plugin)
+        # One whose end was reported meanwhile is being dealt with.
+        ours = [plugin for plugin in running if self._table.claim_end(plugin)]
+        for plugin in ours:
+            if plugin.streams:
+                plugin.streams.halt()  # all at once: what writers that block cost in time is not added up
+        for plugin in ours:
+            self._let_go(plugin)
         self._endings.join(ENDING_TIMEOUT)
         self._root.close()
+
+    def _send(self, plugin: Plugin, number: int) -> None:
+        """Send a signal through containerd, or to the process itself where the runtime has lost its state of it."""
+        try:
+            self._client.kill(plugin.id, number)
+        except NotFound:
+            if not self._table.send(plugin, number):
+                raise
 
     def _status_of(self, plugin: Plugin) -> ExitStatus:
         if plugin.status is None:
@@ -261,21 +277,23 @@ class Executor:
         try:
             plugin = self._table.reserve(check_id(id))
             try:
+                self._orphans.wait(id)
                 yield plugin
             except BaseException:
                 self._table.forget(plugin)
                 raise
         except PluginExecError as error:
-            error.operation, error.id = operation, id
+            error.operation, error.id = operation, id if isinstance(id, str) else None
             raise
 
     def _supervise(self, plugin: Plugin, streams: Streams, pid: int, init: InitProcess | None) -> None:
         """Take a plugin that was started or found into supervision; its exit may have been held back."""
         plugin.streams, plugin.pid, plugin.init = streams, pid, init
         try:
-            streams.start()
             if init:
                 self._watch.add(init)
+            # Last: what fails afterwards would close the writers.
+            streams.start()
         except (OSError, RuntimeError) as error:
             raise Unavailable(f"no thread or descriptor can be had for it: {error}") from error
         event = self._table.started(plugin)
@@ -327,6 +345,11 @@ class Executor:
         plugin.suspected_at = plugin.suspected_at or now
         unsettled = task and (task.state is TaskState.UNKNOWN or (task.pid == plugin.pid and task.state in ALIVE))
         return not unsettled or now - plugin.suspected_at > TRUST_KERNEL_AFTER
+
+
+def _bounded(timeout: float | None) -> float | None:
+    # Longer ones, such as infinity, are an OverflowError.
+    return None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
 
 
 def _cgroups_path(spec: dict[str, object]) -> str:

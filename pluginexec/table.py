@@ -27,6 +27,7 @@ class Table:
         # Guards the table, and of each plugin in it the state, the held events and the life of its pidfd.
         self._lock = threading.Condition()
         self._plugins: dict[str, Plugin] = {}
+        self._borrowed: dict[str, Plugin] = {}
         self._closed = False
         self._forgotten = 0
         self._remove_old_exits()
@@ -41,9 +42,9 @@ class Table:
 
     def get(self, id: str) -> Plugin:
         """Return the plugin of this id; ``NotFound`` if there is none, ``InvalidArgument`` if there cannot be one."""
-        plugin = self._plugins.get(id)
+        plugin = self._plugins.get(check_id(id))
         if plugin is None:
-            raise NotFound("no such plugin", id=check_id(id))
+            raise NotFound("no such plugin", id=id)
         return plugin
 
     def reserve(self, id: str) -> Plugin:
@@ -56,7 +57,7 @@ class Table:
             with self._lock:
                 if self._closed:
                     raise FailedPrecondition("the executor is closed")
-                plugin = self._plugins.get(id)
+                plugin = self._plugins.get(id) or self._borrowed.get(id)
                 if plugin is None:
                     return self._plugins.setdefault(id, Plugin(id, self._root.plugin(id)))
                 if plugin.state is State.STARTING:
@@ -68,17 +69,19 @@ class Table:
 
     @contextmanager
     def borrow(self, id: str) -> Iterator[bool]:
-        """Take an id, if it is free, to delete what is left of it; a ``reserve`` waits meanwhile."""
+        """Take an id, if it is free, to delete what is left of it; a ``reserve`` waits, the rest finds no plugin."""
         with self._lock:
-            is_free = id not in self._plugins and not self._closed
+            is_free = id not in self._plugins and id not in self._borrowed and not self._closed
             plugin = Plugin(id, self._root.plugin(id), state=State.ENDING)
             if is_free:
-                self._plugins[id] = plugin
+                self._borrowed[id] = plugin
         try:
             yield is_free
         finally:
             if is_free:
-                self.forget(plugin)
+                with self._lock:
+                    del self._borrowed[id]
+                plugin.done.set()
 
     def started(self, plugin: Plugin) -> EventInfo | None:
         """Note that a plugin runs; return its exit event if that came before its pid was known."""
@@ -130,6 +133,11 @@ class Table:
         """Tell whether a plugin has started and its process has not ended."""
         with self._lock:
             return plugin.state is State.RUNNING and not plugin.has_ended()
+
+    def send(self, plugin: Plugin, number: int) -> bool:
+        """Send a signal to a plugin's process, past containerd; return whether that had not ended."""
+        with self._lock:
+            return plugin.init is not None and plugin.init.send(number)
 
     def suspects(self) -> list[Plugin]:
         """Return the plugins that should run, and whose process has ended."""

@@ -40,6 +40,9 @@ class Fakes:
         self.raises: dict[str, BaseException] = {}
         self.statuses: list[ExitStatus] = []
         self.task_code = 3
+        self.is_deleted = True
+        self.has_end = True
+        self.later: list[Callable[[str], None]] = []
 
     def note(self, what: str) -> None:
         """Write to the journal, and how the exit record stands; and fail, if told to."""
@@ -52,8 +55,12 @@ class Fakes:
         self.note(f"{'force ' if force else ''}delete task")
         return self.task_code
 
-    def delete_ended(self, id: str) -> None:
+    def delete_ended(self, id: str) -> bool:
         self.note("delete")
+        return self.is_deleted
+
+    def finish_later(self, id: str, again: Callable[[str], None]) -> None:
+        self.later.append(again)
 
     def remove_half_made(self, id: str) -> None:
         self.note("remove half made")
@@ -61,8 +68,12 @@ class Fakes:
     def start(self) -> None:
         self.note("start streams")
 
-    def drain(self) -> None:
+    def abandon(self) -> None:
+        self.note("abandon streams")
+
+    def drain(self) -> bool:
         self.note("drain")
+        return self.has_end
 
     def forget(self, plugin: Plugin) -> None:
         self.note(f"forget {'cleaned' if not self.files.exist() else 'uncleaned'}")
@@ -159,10 +170,55 @@ def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
     def write_exit(_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(fakes.files, "write_exit", write_exit)
-    finish(endings, plugin, EVENT)
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.files, "write_exit", write_exit)
+        finish(endings, plugin, EVENT)
     assert fakes.journal == ["delete", "drain", "forget cleaned", "handle x"]
     assert ["no space left" in record.getMessage() for record in caplog.records] == [True]
+    (again,) = fakes.later
+    again("x")
+    assert fakes.files.read_exit() == fakes.statuses[0]
+    assert len(fakes.later) == 1
+
+
+def test_files_that_cannot_be_removed_are_removed_later(
+    endings: Endings, plugin: Plugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.files, "remove", lambda keep_exit: None)
+        finish(endings, plugin, EVENT)
+    assert fakes.journal[-2:] == ["forget uncleaned with a record", "handle x with a record"]
+    (again,) = fakes.later
+    again("x")
+    assert not fakes.files.exist()
+    assert len(fakes.later) == 1
+
+
+@pytest.mark.parametrize(
+    ("has_end", "is_deleted", "timeout", "ended"),
+    [
+        pytest.param(True, True, 12.0, 0, id="all went well"),
+        pytest.param(False, True, 12.0, 1, id="a stream was given up"),
+        pytest.param(True, True, 0.0, 1, id="the shim waited too long"),
+        pytest.param(False, False, 0.0, 0, id="the task is not deleted, so its shim may yet signal its logger"),
+    ],
+)
+def test_loggers_are_ended_where_they_blocked(
+    endings: Endings,
+    plugin: Plugin,
+    fakes: Fakes,
+    monkeypatch: pytest.MonkeyPatch,
+    has_end: bool,
+    is_deleted: bool,
+    timeout: float,
+    ended: int,
+) -> None:
+    calls: list[PluginFiles] = []
+    monkeypatch.setattr("pluginexec.endings.end_loggers", calls.append)
+    monkeypatch.setattr("pluginexec.endings.LOGGER_TIMEOUT", timeout)
+    fakes.has_end, fakes.is_deleted = has_end, is_deleted
+    finish(endings, plugin, EVENT)
+    assert calls == [fakes.files] * ended
 
 
 def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
@@ -245,10 +301,12 @@ def test_only_so_many_are_deleted_at_a_time(
     inside: list[str] = []
     go_on = threading.Event()
 
-    def delete_ended(id: str) -> None:
+    def delete_ended(id: str) -> bool:
         inside.append(id)
         go_on.wait(PATIENCE)
+        return True
 
+    monkeypatch.setattr("pluginexec.endings.TURN_TIMEOUT", 2 * PATIENCE)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
         endings.begin(plugin, EVENT)
@@ -257,6 +315,24 @@ def test_only_so_many_are_deleted_at_a_time(
     go_on.set()
     endings.join(PATIENCE)
     assert len(fakes.statuses) == len(inside) == len(many)
+
+
+def test_deletions_that_take_long_hold_up_nobody(
+    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(len(many))
+
+    def delete_ended(id: str) -> bool:
+        together.wait(PATIENCE)
+        return True
+
+    monkeypatch.setattr("pluginexec.endings.TURN_TIMEOUT", 0.05)
+    monkeypatch.setattr(fakes, "delete_ended", delete_ended)
+    for plugin in many:
+        endings.begin(plugin, EVENT)
+    endings.join(PATIENCE)
+    assert not together.broken
+    assert len(fakes.statuses) == len(many)
 
 
 def test_a_handler_that_takes_its_time_holds_up_nobody(
@@ -340,15 +416,13 @@ def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bu
     assert not fakes.files.exist()
 
 
-@pytest.mark.parametrize("pid", [PID, None])
-def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fakes: Fakes, pid: int | None) -> None:
-    if pid:
-        fakes.files.pid.write_text(str(pid))
+def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fakes: Fakes) -> None:
+    fakes.files.pid.write_text(str(PID))
     bury(None)
     assert fakes.journal == ["start streams", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
-    assert (record.exit_code, record.pid) == (None, pid or 0)
+    assert (record.exit_code, record.pid) == (None, PID)
 
 
 @pytest.mark.parametrize(
@@ -364,11 +438,20 @@ def test_a_record_from_before_the_crash_is_kept_if_it_is_of_this_life(
     assert (record.exit_code, record.pid) == (code, PID)
 
 
-def test_one_that_never_started_is_removed_and_leaves_no_record(bury: Bury, fakes: Fakes) -> None:
-    bury(Task("x", PID, TaskState.CREATED))
-    assert fakes.journal == ["start streams", "remove half made", "delete", "drain"]
+@pytest.mark.parametrize("task", [Task("x", PID, TaskState.CREATED), None], ids=["half made", "not made"])
+def test_one_that_never_started_is_removed_and_leaves_no_record(bury: Bury, fakes: Fakes, task: Task | None) -> None:
+    bury(task)
+    assert fakes.journal == ["abandon streams", "remove half made", "delete", "drain"]
     assert not fakes.files.exist()
     assert fakes.files.read_exit() is None
+
+
+def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(bury: Bury, fakes: Fakes) -> None:
+    fakes.raises["delete task"] = Unavailable("containerd is down")
+    with pytest.raises(Unavailable):
+        bury(STOPPED)
+    assert fakes.journal == ["start streams", "delete task"]
+    assert fakes.files.exist()
 
 
 def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(bury: Bury, fakes: Fakes) -> None:

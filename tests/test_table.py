@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,12 @@ def test_a_bad_id_is_said_to_be_bad_not_unknown(table: Table, id: str) -> None:
         table.get(id)
     with pytest.raises(InvalidArgument):
         table.reserve(id)
+
+
+def test_what_is_no_text_is_said_to_be_a_bad_id(table: Table) -> None:
+    not_hashable: Any = ["x"]
+    with pytest.raises(InvalidArgument):
+        table.get(not_hashable)
 
 
 def test_an_id_that_starts_is_taken(table: Table) -> None:
@@ -300,7 +307,8 @@ def test_memory_kills_are_noted_of_a_plugin_that_is_there(table: Table) -> None:
 def test_a_borrowed_id_is_waited_for_and_then_free(table: Table, pool: ThreadPoolExecutor) -> None:
     with table.borrow("x") as is_free:
         assert is_free
-        borrowed = table.get("x")
+        borrowed = table._borrowed["x"]
+        assert "x" not in table  # what is known of its last life may be asked for
         future = pool.submit(table.reserve, "x")
         wait_until(lambda: waiting(future, borrowed), "the waiting")
         assert table.note_exit(exit_of(borrowed)) is None

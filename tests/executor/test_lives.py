@@ -6,6 +6,7 @@ Real: containerd, ctr, runc, the containers, the kernel's OOM killer.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -25,9 +26,11 @@ from pluginexec import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Unknown,
 )
 from pluginexec.client import Client
-from tests.tools.harness import Exits, wait_until
+from pluginexec.root import PluginFiles
+from tests.tools.harness import Buffer, Exits, wait_until
 
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
 Shell = Callable[..., dict[str, Any]]
@@ -59,6 +62,18 @@ def test_a_failed_start_leaves_nothing_behind(executor: Executor, id: str, shell
         executor.create(id, broken)
     assert client.containers() == []
     assert client.tasks() == {}
+    assert not executor._root.plugin(id).directory.exists()
+    assert id not in executor._table
+
+
+def test_a_create_that_fails_after_the_start_leaves_nothing_behind(
+    executor: Executor, id: str, shell: Shell, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PluginFiles, "read_pid", lambda self: None)
+    with pytest.raises(Unknown, match="wrote no pid"):
+        executor.create(id, shell(id, FOREVER), Buffer())
+    assert client.tasks() == {}
+    assert client.containers() == []
     assert not executor._root.plugin(id).directory.exists()
     assert id not in executor._table
 
@@ -114,15 +129,19 @@ def test_a_plugin_that_ends_before_create_returns_has_its_one_exit(
     executor: Executor, id: str, shell: Shell, exits: Exits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = executor._lifecycle.start
+    held: list[EventInfo] = []
 
     def start_and_see_it_end(*arguments: Any) -> Any:
         streams = started(*arguments)
         wait_until(lambda: executor._table.get(id).held, "the early event")
+        held.extend(executor._table.get(id).held)
         return streams
 
     monkeypatch.setattr(executor._lifecycle, "start", start_and_see_it_end)
     executor.create(id, shell(id, "exit 5"))
-    assert exits.wait_for(1)[0][1].exit_code == 5
+    status = exits.wait_for(1)[0][1]
+    # The event's own time: a look that found the plugin ended would have come later, and could not tell it.
+    assert (status.exit_code, status.exited_at) == (5, held[0].exited_at)
     with pytest.raises(NotFound):
         executor.is_running(id)
 
@@ -293,6 +312,13 @@ def test_wait_gives_up_after_its_timeout(executor: Executor, id: str, shell: She
         executor.wait(id, timeout=0.1)
     assert time.monotonic() - began < 10
     assert executor.is_running(id)
+
+
+def test_a_timeout_may_be_infinite(executor: Executor, id: str, shell: Shell) -> None:
+    executor.create(id, shell(id, FOREVER))
+    assert executor.stop(id, timeout=math.inf).exit_code == 0
+    executor.create(id, shell(id, "exit 3"))
+    assert executor.wait(id, timeout=math.inf).exit_code == 3
 
 
 def test_wait_answers_for_a_plugin_that_has_ended_before(executor: Executor, id: str, shell: Shell) -> None:

@@ -8,9 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +30,11 @@ from pluginexec.types import TaskState
 from tests.executor.test_lives import FOREVER
 from tests.tools.containers import ctr, wait_for_state
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.tools.worker import Worker
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]
-NewVictim = Callable[..., "Victim"]
+NewVictim = Callable[..., Worker]
 LINES = 20_000
 
 
@@ -46,48 +44,16 @@ def let_go(client: Client, id: str) -> None:
     ctr(client, "tasks", "exec", "--exec-id", "go", "--", id, "sh", "-c", script)
 
 
-class Victim:
-    """An executor in a process of its own, that creates one plugin and waits to be killed."""
-
-    SCRIPT = """
-        import json, sys, time
-        from pluginexec import Executor, Remote
-
-        class Discard:
-            def write(self, data): return None
-            def close(self): pass
-
-        root, address, id, spec = sys.argv[1:]
-        executor = Executor(root, Remote(address))
-        executor.create(id, json.loads(spec), Discard(), Discard())
-        print("created", flush=True)
-        time.sleep(1000)
-    """
-
-    def __init__(self, root: Path, remote: Remote, id: str, spec: dict[str, Any]) -> None:
-        argv = [sys.executable, "-c", textwrap.dedent(self.SCRIPT), str(root), remote.address, id, json.dumps(spec)]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE)
-
-    def await_plugin(self) -> None:
-        """Wait until its plugin runs."""
-        assert self.process.stdout
-        assert self.process.stdout.readline() == b"created\n"
-
-    def kill(self) -> None:
-        """SIGKILL it; may be called again."""
-        self.process.kill()
-        with self.process:
-            self.process.wait()
-
-
 @pytest.fixture
-def new_victim(root_dir: Path, remote: Remote) -> Iterator[Callable[..., Victim]]:
+def new_victim(root_dir: Path, remote: Remote, tmp_path: Path) -> Iterator[NewVictim]:
     """Start executors on the test's root in processes of their own, each with one plugin that runs."""
-    victims: list[Victim] = []
+    victims: list[Worker] = []
+    discard = ["writer", os.devnull]
 
-    def start(id: str, spec: dict[str, Any], remote: Remote = remote) -> Victim:
-        victims.append(Victim(root_dir, remote, id, spec))
-        victims[-1].await_plugin()
+    def start(id: str, spec: dict[str, Any], remote: Remote = remote) -> Worker:
+        journal = tmp_path / f"journal-{len(victims)}"
+        victims.append(Worker(root_dir, remote, journal, [["create", id, spec, discard, discard]]))
+        victims[-1].await_entry("done", "create")
         return victims[-1]
 
     yield start
@@ -245,6 +211,20 @@ def test_a_plugin_that_ended_after_our_process_was_killed_has_its_last_words_and
     assert executor.exit_status(id).exit_code == 9
 
 
+def test_last_words_are_kept_though_the_task_is_deleted_while_nobody_reads(
+    new_executor: NewExecutor, id: str, shell: Shell, client: Client
+) -> None:
+    first = new_executor()
+    first.create(id, shell(id, "mkfifo /run/go; read x < /run/go; seq 5000; exit 9"), Buffer())
+    first.close()
+    let_go(client, id)
+    wait_for_state(client, id, TaskState.STOPPED)
+    client.delete_task(id)  # 1.7 and later do so as they start
+    stdout = Buffer()
+    assert not new_executor().restore(id, stdout)
+    assert stdout.data == "".join(f"{i}\n" for i in range(1, 5001)).encode()
+
+
 def test_last_words_outlive_both_our_process_and_containerd(
     new_executor: NewExecutor, new_victim: NewVictim, mortal: Containerd, id: str, shell: Shell
 ) -> None:
@@ -278,8 +258,8 @@ def test_no_child_outlives_a_killed_process(
     new_victim: NewVictim, id: str, shell: Shell, clean_namespace: None
 ) -> None:
     victim = new_victim(id, shell(id, FOREVER))
-    wait_until(lambda: psutil.Process(victim.process.pid).children(), "ctr events")
-    children = psutil.Process(victim.process.pid).children(recursive=True)
+    wait_until(victim.children, "ctr events")
+    children = victim.children()
     victim.kill()
     wait_until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children), "their end")
 
@@ -359,3 +339,24 @@ def test_a_stopped_plugin_of_somebody_else_is_removed(
     assert (stdout.data, stdout.closings) == (b"", 1)
     assert executor.exit_status(id).exit_code == 3
     assert client.containers() == []
+
+
+def test_close_and_restore_lose_no_byte_of_a_plugin_of_somebody_else(
+    new_executor: NewExecutor, id: str, foreign: Callable[[str], None], client: Client
+) -> None:
+    count = 10 * LINES
+    # It waits: the ctr that starts it reads what it prints at once, and takes that with it.
+    foreign(f"mkfifo /run/go; read x < /run/go; seq {count}; sleep 1000")
+    expected = "".join(f"{i}\n" for i in range(1, count + 1)).encode()
+    parts: list[Buffer] = []
+    for share in range(1, 7):
+        executor = new_executor()
+        parts.append(Buffer())
+        assert executor.restore(id, parts[-1])
+        if share == 1:
+            let_go(client, id)
+        wait_until(lambda: sum(len(part.data) for part in parts) >= len(expected) * share // 6)  # noqa: B023
+        if share < 6:
+            executor.close()
+    assert b"".join(part.data for part in parts) == expected
+    executor.stop(id, timeout=0)
