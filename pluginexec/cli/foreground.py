@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import select
 import signal
 import threading
@@ -14,6 +13,8 @@ from types import FrameType, TracebackType
 from pluginexec.errors import PluginExecError
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_END = 0
+"""No signal has this number."""
 _PATIENCE = 3
 """docker's: the third signal ends a plugin that ignores them."""
 
@@ -25,11 +26,16 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._pending: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        # Python runs a handler in the main thread, between two of its steps: a signal that comes just before that
+        # thread waits is not seen until the wait is over. So the kernel's own handler writes each to this pipe.
+        self._pending, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
         self._forwarding = False
         self._before: dict[int, object] = {}
+        self._wakeup_before = -1
 
     def __enter__(self) -> Signals:
+        self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         for number in _FORWARDED:
             self._before[number] = signal.signal(number, self._take)
         return self
@@ -39,6 +45,9 @@ class Signals:
     ) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type] # what signal() itself returned
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._wakeup)
+        os.close(self._pending)
 
     @contextmanager
     def forwarded(self, send: Callable[[int], None]) -> Iterator[Callable[[], None]]:
@@ -51,20 +60,20 @@ class Signals:
             yield started.set
         finally:
             # Signals are still taken, and go nowhere: the clean-up that follows has bounds of its own.
-            self._pending.put(None)
+            os.write(self._wakeup, bytes([_END]))
             started.set()
             thread.join()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if not self._forwarding:
             raise SystemExit(128 + number)
-        # Of all queues, this one's put may be called by a signal handler.
-        self._pending.put(number)
 
     def _forward(self, send: Callable[[int], None], started: threading.Event) -> None:
         started.wait()
         count = 0
-        while (number := self._pending.get()) is not None:
+        while (number := os.read(self._pending, 1)[0]) != _END:
+            if number not in _FORWARDED:
+                continue
             count += 1
             with suppress(PluginExecError):  # it has ended, or containerd is away
                 send(signal.SIGKILL if count >= _PATIENCE else number)

@@ -145,6 +145,11 @@ def private_runs() -> list[Path]:
     return list(Path(DEFAULT_ROOT).glob("run-*"))
 
 
+def private_processes() -> list[psutil.Process]:
+    processes = psutil.process_iter(["cmdline"])
+    return [process for process in processes if f"{DEFAULT_ROOT}/run-" in " ".join(process.info["cmdline"] or [])]
+
+
 def test_where_no_containerd_runs_a_private_one_does_for_as_long(start: Run, rootfs: Path) -> None:
     before = private_runs()
     arguments = ("run", "--rootfs", rootfs, "--", "sh", "-c", "echo hello; exit 4")
@@ -155,9 +160,7 @@ def test_where_no_containerd_runs_a_private_one_does_for_as_long(start: Run, roo
         assert b"no containerd at /run/containerd/containerd.sock; a private one runs" in stderr
         assert stderr.count(b"\n") == 1
     assert private_runs() == before
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if f"{DEFAULT_ROOT}/run-" in " ".join(p.info["cmdline"] or [])
-    ]
+    wait_until(lambda: not private_processes(), "the end of what they started")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
