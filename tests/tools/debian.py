@@ -19,12 +19,20 @@ _LIMIT = 600.0
 def unpacked(package: str, suite: str | None = None) -> Path:
     """Return a directory with the files of a package: of this machine's own suites, or of another suite of Debian.
 
-    It is kept for the next time. Raises ``RuntimeError`` if it cannot be had.
+    It is kept for the next time. Raises ``RuntimeError`` of one line if it cannot be had.
     """
     place = CACHE / (suite or "own")
     tree = place / package
     if tree.is_dir():
         return tree
+    try:
+        _unpack(package, suite, place, tree)
+    except OSError as error:
+        raise RuntimeError(f"{package} of Debian cannot be unpacked: {error}") from error
+    return tree
+
+
+def _unpack(package: str, suite: str | None, place: Path, tree: Path) -> None:
     sources = _sources(place, suite) if suite else []
     _apt_get(place, sources, "update")
     new = place / f"{package}.new"
@@ -32,10 +40,9 @@ def unpacked(package: str, suite: str | None = None) -> Path:
     new.mkdir()
     _apt_get(place, sources, "download", package, cwd=new)
     for file in list(new.glob("*.deb")):
-        _run(["dpkg", "-x", str(file), str(new)])
+        _run(["dpkg", "-x", str(file), str(new)], f"dpkg -x {file.name}")
         file.unlink()
     new.rename(tree)  # only now: what was interrupted is not there
-    return tree
 
 
 def _sources(place: Path, suite: str) -> list[str]:
@@ -43,7 +50,9 @@ def _sources(place: Path, suite: str) -> list[str]:
     file = place / "debian.sources"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"Types: deb\nURIs: {_mirror()}\nSuites: {suite}\nComponents: main\nSigned-By: {_KEYRING}\n")
-    return ["-o", f"Dir::Etc::SourceList={file}", "-o", "Dir::Etc::SourceParts=/nonexistent"]
+    # Without the last, an update that got nothing succeeds, and then the package "has no candidate".
+    words = (f"Dir::Etc::SourceList={file}", "Dir::Etc::SourceParts=/nonexistent", "APT::Update::Error-Mode=any")
+    return _options(*words)
 
 
 def _mirror() -> str:
@@ -61,16 +70,26 @@ def _apt_get(place: Path, sources: list[str], *arguments: str, cwd: Path | None 
     for directory in ("lists/partial", "cache/archives/partial"):
         (place / directory).mkdir(parents=True, exist_ok=True)
     (place / "status").touch()
-    own = [f"Dir::State={place}", f"Dir::State::status={place}/status", f"Dir::Cache={place}/cache"]
+    own = _options(f"Dir::State={place}", f"Dir::State::status={place}/status", f"Dir::Cache={place}/cache")
     # Not as a user of apt's own: our folder may be one that it cannot enter.
-    options = [word for option in (*own, "APT::Sandbox::User=root") for word in ("-o", option)]
-    return _run(["apt-get", "-qq", *sources, *options, *arguments], cwd=cwd)
+    patient = _options("APT::Sandbox::User=root", "Acquire::Retries=3")
+    what = " ".join(["apt-get", *arguments])
+    return _run(["apt-get", "-qq", *sources, *own, *patient, *arguments], what, cwd)
 
 
-def _run(argv: list[str], cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        argv, cwd=cwd, capture_output=True, text=True, timeout=_LIMIT, env={**os.environ, "LC_ALL": "C.UTF-8"}
-    )
+def _options(*words: str) -> list[str]:
+    return [option for word in words for option in ("-o", word)]
+
+
+def _run(argv: list[str], what: str, cwd: Path | None = None) -> str:
+    try:
+        done = subprocess.run(
+            argv, cwd=cwd, capture_output=True, text=True, timeout=_LIMIT, env={**os.environ, "LC_ALL": "C.UTF-8"}
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{what} did not end within {_LIMIT:g} s") from None
+    except OSError as error:
+        raise RuntimeError(f"{what} cannot be run: {error.strerror}") from error
     if done.returncode:
-        raise RuntimeError(f"{' '.join(argv)} failed: {done.stderr.strip()[-500:]}")
+        raise RuntimeError(f"{what} failed: {' '.join(done.stderr.split())[-500:]}")
     return done.stdout
