@@ -1,0 +1,1 @@
+"""The soak: random plugins, random faults, and a model that knows what must have come out."""
