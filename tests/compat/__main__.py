@@ -1,0 +1,94 @@
+"""Run the tests on the containerds of Debian's newer suites, one after the other: ``python -m tests.compat``.
+
+Run it from the repository's root, as root; arguments go to pytest. It ends with one line for each version and one
+for all, and with 0 if all tests passed on all of them. The packages are kept in ``.tox/debian``; remove that to have
+them fetched anew.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import FrameType
+
+from pluginexec.versions import TRIED, series
+from tests.compat.selected import Selected, select
+
+SUITES = {"trixie": "1.7", "sid": "2.1"}
+"""Debian's newer suites, and the series of containerd that they had when this was written."""
+DESELECTED = "not fuzz and not control"
+"""Neither kind of test depends on the version of containerd."""
+PASSED = "passed"
+INTERRUPTED = "interrupted"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_pytest(arguments: list[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+    """Run pytest to its end; return its exit code, and whether we were asked to end meanwhile.
+
+    It is in a session of its own, and each signal is handed on as one SIGINT: upon that, and only once, it cleans up.
+    """
+    child: subprocess.Popen[bytes] | None = None
+    asked: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if child:
+            child.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, hand_on) for number in _SIGNALS}
+    try:
+        argv = [sys.executable, "-m", "pytest", "-m", DESELECTED, *arguments]
+        child = subprocess.Popen(argv, env=environment, start_new_session=True)
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code, bool(asked)
+
+
+def announce(suite: str, selected: Selected) -> None:
+    """Print which containerd is under test, and whether it is one that we expected."""
+    print(f"\n===== {selected.name} of Debian {suite}, in {selected.directory} =====", flush=True)
+    found = series(selected.version)
+    if found not in TRIED:
+        print(
+            f"Debian {suite} has moved on from {SUITES[suite]} to {found}, which was never tried: the tests that want "
+            f"no warning fail. If no other does, add it to TRIED in pluginexec/versions.py",
+            flush=True,
+        )
+
+
+def run_suite(suite: str, arguments: list[str]) -> tuple[str, str]:
+    """Run the tests on the containerd of one suite; return what was tested, and how that went."""
+    try:
+        selected = select(suite)
+    except RuntimeError as error:
+        return f"containerd {SUITES[suite]} of Debian {suite}", f"failed, nothing was run: {error}"
+    announce(suite, selected)
+    code, interrupted = run_pytest(arguments, selected.environment)
+    failed = INTERRUPTED if interrupted else f"failed: pytest ended with {code}"
+    return f"{selected.name} of Debian {suite}", failed if code or interrupted else PASSED
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests on all suites; return the exit code."""
+    outcomes = {}
+    for suite in SUITES:
+        tested, outcome = run_suite(suite, arguments)
+        outcomes[tested] = outcome
+        if outcome == INTERRUPTED:
+            break
+    code, result = 1, "not all passed"
+    if INTERRUPTED in outcomes.values():
+        code, result = 130, INTERRUPTED
+    elif set(outcomes.values()) == {PASSED}:
+        code, result = 0, "all passed"
+    print("", *(f"{tested}: {outcome}" for tested, outcome in outcomes.items()), result, sep="\n", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
