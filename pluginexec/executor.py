@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
+from pluginexec.cgroups import cgroups_path_of
 from pluginexec.checks import check_id, parse_signal
 from pluginexec.client import DELETE_TIMEOUT
 from pluginexec.endings import Endings, ExitHandler
@@ -48,7 +49,9 @@ class Executor:
     - ``root_dir``: made if it is not there, mode 0700; one executor at a time may use it;
     - ``remote``: the containerd; by default ``Remote()``;
     - ``exit_handler``: told of every exit, exactly once;
-    - ``namespace``: containerd's; moby keeps its plugins in ``plugins.moby``.
+    - ``namespace``: containerd's; moby keeps its plugins in ``plugins.moby``;
+    - ``shared``: other executors that say so may use the root as well, and no old exit record is removed. Then it is
+      for the callers to see that no two of them touch one id.
 
     A context manager: leaving it closes the executor, and the plugins go on running. All methods may be called from
     any thread. Raises ``FailedPrecondition`` if another executor uses the root, ``InvalidArgument`` or
@@ -63,9 +66,10 @@ class Executor:
         exit_handler: ExitHandler | None = None,
         *,
         namespace: str = PLUGIN_NAMESPACE,
+        shared: bool = False,
     ) -> None:
         self._client = (remote or Remote()).new_client(namespace, self)
-        self._root = Root(root_dir)
+        self._root = Root(root_dir, shared=shared)
         self._lifecycle = Lifecycle(self._client, self._root, on_leftover=lambda: self._watch.poke(_LEFTOVERS_AGAIN))
         self._table = Table(self._root, ENDING_TIMEOUT)
         self._endings = Endings(self._client, self._lifecycle, self._table.forget, exit_handler)
@@ -108,7 +112,7 @@ class Executor:
             checked = load_spec(spec)
             check_sink(stdout)
             check_sink(stderr)
-            plugin.cgroups_path = _cgroups_path(checked)
+            plugin.cgroups_path = cgroups_path_of(checked)
             begun = boot_seconds()
             streams = self._lifecycle.start(plugin.files, checked, stdout, stderr)
             try:
@@ -137,7 +141,7 @@ class Executor:
         with self._starting("restore", id) as plugin:
             check_sink(stdout)
             check_sink(stderr)
-            plugin.cgroups_path = _cgroups_path(plugin.files.read_spec())
+            plugin.cgroups_path = cgroups_path_of(plugin.files.read_spec())
             ours = plugin.files.exist()
             # The read ends, then the lock, then anything else: see the logger.
             streams = Streams.open(plugin.files, stdout, stderr)
@@ -165,6 +169,10 @@ class Executor:
         has been dealt with.
         """
         return self._table.is_alive(self._table.get(id))
+
+    def pid(self, id: str) -> int:
+        """Return the pid, on the host, of a plugin's init process; ``NotFound`` as ``is_running``."""
+        return self._table.get(id).pid
 
     def signal(self, id: str, signal: int | str) -> None:
         """Send a signal to the init process: a number, a ``signal.Signals``, or a name (``"TERM"``, ``"SIGTERM"``).
@@ -350,9 +358,3 @@ class Executor:
 def _bounded(timeout: float | None) -> float | None:
     # Longer ones, such as infinity, are an OverflowError.
     return None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-
-
-def _cgroups_path(spec: dict[str, object]) -> str:
-    linux = spec.get("linux")
-    path = linux.get("cgroupsPath") if isinstance(linux, dict) else None
-    return path if isinstance(path, str) else ""

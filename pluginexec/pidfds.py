@@ -58,7 +58,7 @@ class InitProcess:
             raise Unavailable(f"process {pid} cannot be held: {error.strerror}") from error
         # Read after the pidfd was opened: if that has not ended then, both are of the same process.
         try:
-            started = _start_seconds(pid)
+            started = start_seconds(pid)
         except OSError as error:
             init.close()
             raise Unavailable(f"process {pid} cannot be looked at: {error.strerror}") from error
@@ -116,7 +116,7 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - 1 / os.sysconf("SC_CLK_TCK")
 
 
-def _start_seconds(pid: int) -> float | None:
+def start_seconds(pid: int) -> float | None:
     """Return when a process started, on the clock of ``boot_seconds``; psutil's figure moves with the wall clock."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()

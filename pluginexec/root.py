@@ -3,7 +3,7 @@
 ::
 
     ROOT/                       0700
-      lock                      flock: one executor per root
+      lock                      flock: one executor per root, or several that share it
       runtime-root/             the OCI runtime's state
       containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
 """
@@ -39,16 +39,17 @@ _TAKEN_HINT = "close the other executor first, or give this one another root dir
 
 
 class Root:
-    """A root directory, locked for this process until ``close``."""
+    """A root directory, locked for this process until ``close``; ``shared`` with others that share it."""
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.path = _absolute(directory)
+    def __init__(self, directory: str | os.PathLike[str], *, shared: bool = False) -> None:
+        self.path = absolute(directory)
+        self._shared = shared
         self.runtime_root = self.path / "runtime-root"
         self._containers = self.path / "containers"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._containers.mkdir(mode=0o700, exist_ok=True)
-            self._lock = _await_lock(self.path / "lock")
+            self._lock = await_lock(self.path / "lock", _LOCK_TIMEOUT, shared=shared)
         except OSError as error:
             # A file system that is read-only here is so for good; under a root that was in use, it may pass.
             wrong = (*_WRONG_PATH, errno.EROFS)
@@ -70,7 +71,9 @@ class Root:
         return PluginFiles(self._containers / check_id(id), self._exit_time)
 
     def old_exits(self) -> list[PluginFiles]:
-        """Return the plugins whose exit record is older than the newest ``EXITS_KEPT``."""
+        """Return the plugins whose exit record is older than the newest ``EXITS_KEPT``; none of a shared root."""
+        if self._shared:  # an id may be somebody else's at this moment
+            return []
         records = []
         with contextlib.suppress(OSError):  # it cannot be listed now
             for path in self._containers.glob("*/exit.json"):
@@ -202,18 +205,19 @@ def _read(path: Path) -> bytes:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
 
 
-def _await_lock(path: Path) -> int | None:
-    deadline = time.monotonic() + _LOCK_TIMEOUT
-    while (lock := take_lock(path)) is None and time.monotonic() < deadline:
+def await_lock(path: Path, timeout: float, *, shared: bool = False) -> int | None:
+    """Return what ``take_lock`` does, after ``timeout`` seconds at most."""
+    deadline = time.monotonic() + timeout
+    while (lock := take_lock(path, shared=shared)) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     return lock
 
 
-def take_lock(path: Path) -> int | None:
+def take_lock(path: Path, *, shared: bool = False) -> int | None:
     """Return a descriptor that holds the lock on ``path``, or ``None`` if somebody else holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -233,7 +237,8 @@ def file_error(error: OSError, what: str, wrong_path: tuple[int, ...] = _WRONG_P
     return Unavailable(message)
 
 
-def _absolute(directory: str | os.PathLike[str]) -> Path:
+def absolute(directory: str | os.PathLike[str]) -> Path:
+    """Return a root directory as an absolute path; ``InvalidArgument`` for what is none."""
     try:
         text = os.fsdecode(directory)
         # The path travels through containerd's API, whose strings are UTF-8.
