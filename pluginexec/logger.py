@@ -73,8 +73,13 @@ def logger_arguments(stdout: str, stderr: str, lock: Path | None, mark: Path = P
         copy_stdout=_copy(stdout),
         copy_stderr=_copy(stderr),
     )
+    return log_uri(script + hold)
+
+
+def log_uri(script: str) -> tuple[str, ...]:
+    """Return the arguments of ``ctr run`` for a logger that is a shell with this script."""
     # The shim takes the query apart and hands on "-c" and the script as two arguments.
-    return ("--log-uri", f"binary:///bin/sh?-c={quote(os.fsencode(script + hold), safe='')}")
+    return ("--log-uri", f"binary:///bin/sh?-c={quote(os.fsencode(script), safe='')}")
 
 
 def _copy(redirection: str) -> str:

@@ -11,10 +11,11 @@ import stat
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 
 from pluginexec.errors import InvalidArgument, Unavailable
 from pluginexec.foreign import STREAMS, find_fifos
+from pluginexec.jsonfile import JsonFile
 from pluginexec.logger import NO_LOGGER, logger_arguments, redirect_to_fifo, redirect_to_file
 from pluginexec.relay import Relay, close_writer
 from pluginexec.root import SHORTAGES, PluginFiles, file_error
@@ -54,6 +55,10 @@ class Streams:
         Raises ``InvalidArgument`` for a sink that is neither a writer, a path nor ``None``, or a path that cannot be
         appended to.
         """
+        if isinstance(stdout, JsonFile) or isinstance(stderr, JsonFile):
+            streams = cls()
+            streams.arguments = _prepare_json(files, stdout, stderr)
+            return streams
         redirections = [_prepare(files.stdout, stdout), _prepare(files.stderr, stderr)]
         streams = cls.open(files, stdout, stderr)
         if stdout is not None or stderr is not None:
@@ -65,7 +70,7 @@ class Streams:
     def open(cls, files: PluginFiles, stdout: Sink, stderr: Sink) -> Streams:
         """Open the FIFOs that are there, read ends first, then take the lock.
 
-        A writer gets nothing where the plugin was created with a path or ``None``: there is no FIFO then.
+        A writer gets nothing where the plugin was created with something else: there is no FIFO then.
         """
         streams = cls()
         try:
@@ -100,12 +105,14 @@ class Streams:
         source = _open_fifo(fifo) if fifo else None
         if source is not None:
             self._relay(name, source, sink)
-        elif sink is not None and not isinstance(sink, (str, os.PathLike)):
+        elif _is_writer(sink):
             self._unfed.append(sink)
 
     def _relay(self, name: str, source: int, sink: Sink) -> None:
         """Make a relay; the bytes pass through us even if the sink is a path. ``source`` is closed on a failure."""
         try:
+            if isinstance(sink, JsonFile):
+                raise InvalidArgument("a JsonFile can only be given to create", hint="give a writer, a path or None")
             if isinstance(sink, (str, os.PathLike)):
                 sink = _open_file(sink)
                 self._opened.append(sink)
@@ -235,9 +242,26 @@ def _prepare(fifo: Path, sink: Sink) -> str:
     return redirect_to_fifo(fifo)
 
 
+def _prepare_json(files: PluginFiles, stdout: Sink, stderr: Sink) -> tuple[str, ...]:
+    """See that the log can be written, and return the arguments of ``ctr run`` for its logger."""
+    kept = {name: sink for name, sink in zip(STREAMS, (stdout, stderr), strict=True) if sink is not None}
+    sink = next(iter(kept.values()))
+    if not isinstance(sink, JsonFile) or any(other != sink for other in kept.values()):
+        raise InvalidArgument(
+            "stdout and stderr cannot go to a JsonFile and to something else",
+            hint="give the same JsonFile for both, or None for one",
+        )
+    _open_file(sink.path).close()  # the logger cannot tell us that it may not
+    return sink.arguments(tuple(kept), files.config)
+
+
+def _is_writer(sink: Sink) -> TypeGuard[Writer]:
+    return not (sink is None or isinstance(sink, (str, os.PathLike, JsonFile)))
+
+
 def check_sink(sink: object) -> None:
-    """Raise ``InvalidArgument`` unless ``sink`` is a writer, a path or ``None``."""
-    if sink is None or isinstance(sink, (str, os.PathLike)):
+    """Raise ``InvalidArgument`` unless ``sink`` is a writer, a path, a ``JsonFile`` or ``None``."""
+    if sink is None or isinstance(sink, (str, os.PathLike, JsonFile)):
         return
     if not callable(getattr(sink, "write", None)) or not callable(getattr(sink, "close", None)):
         raise InvalidArgument(f"a sink is a path, None, or has write(bytes) and close(); got {type(sink).__name__}")
@@ -247,7 +271,7 @@ def check_sink(sink: object) -> None:
 
 def _shared(stdout: Sink, stderr: Sink) -> tuple[Sink, Sink]:
     """Return the sinks, with a writer that was given for both behind a count of its users."""
-    if stdout is not stderr or stdout is None or isinstance(stdout, (str, os.PathLike)):
+    if stdout is not stderr or not _is_writer(stdout):
         return stdout, stderr
     shared = _Shared(stdout)
     return shared, shared
