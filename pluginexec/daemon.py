@@ -20,11 +20,11 @@ from pluginexec.supervisor import OPERATION, Supervisor
 class Containerd:
     """A containerd of our own, under ``directory``; as a context manager, started on entry and stopped on exit.
 
-    It is in a session of its own and survives us: if we are killed, or leave without ``stop``, the next ``start`` on
-    that directory adopts it. When it dies it is started again, after 0.1 s, and after each early death twice as long;
-    running tasks survive that. After five deaths in a row, each within 10 s of the start, we give up: an error is
-    logged, ``pid`` is ``None``, and ``remote`` and ``start`` raise ``FailedPrecondition`` until ``stop``. One that
-    hangs is not restarted.
+    It is in a session of its own and survives us: if we are killed, or call ``leave`` instead of ``stop``, the next
+    ``start`` on that directory adopts it. When it dies it is started again, after 0.1 s, and after each early death
+    twice as long; running tasks survive that. After five deaths in a row, each within 10 s of the start, we give up: an
+    error is logged, ``pid`` is ``None``, and ``remote`` and ``start`` raise ``FailedPrecondition`` until ``stop``. One
+    that hangs is not restarted.
 
     - ``directory``: made (0700) if missing. In it: ``config.toml``, ``containerd.sock``, ``containerd.pid``,
       ``containerd.log``, ``root/``, ``state/``, ``lock``. The log and ``root/`` stay after ``stop``; they are yours.
@@ -125,8 +125,22 @@ class Containerd:
         if supervisor:
             self._stop(supervisor, end_tasks=not self._leave_tasks)
 
+    def leave(self) -> None:
+        """Stop watching containerd, and leave it and what it runs to the next ``start``, also of another process.
+
+        Its socket stays, and answers. One that is dead at this moment stays so; one that has not answered yet, because
+        ``start`` is still at work, is ended. May be called again.
+        """
+        supervisor = self._supervisor
+        if supervisor:
+            supervisor.leave()
+            self._forget(supervisor)
+
     def _stop(self, supervisor: Supervisor, *, end_tasks: bool) -> None:
         supervisor.stop(end_tasks=end_tasks)
+        self._forget(supervisor)
+
+    def _forget(self, supervisor: Supervisor) -> None:
         with self._mutex:
             if self._supervisor is supervisor:
                 self._supervisor = None

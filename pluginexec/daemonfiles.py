@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from pluginexec.errors import FailedPrecondition, InvalidArgument
 from pluginexec.root import file_error, take_lock
 
@@ -36,6 +38,10 @@ _DISABLED = (
     "io.containerd.tracing.processor.v1.otlp",
     *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "blockfile", "btrfs", "devmapper", "erofs", "zfs")),
 )
+
+
+class Taken(FailedPrecondition):
+    """The directory has another supervisor: one for its life, or one that starts containerd and leaves it."""
 
 
 class DaemonFiles:
@@ -66,26 +72,39 @@ class DaemonFiles:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Make the directory and the configuration, and hold the lock; remove what names a running one afterwards."""
+        """Make the directory and the configuration, and hold the lock; ``Taken`` if another process does."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = take_lock(self.directory / "lock")
         except OSError as error:
             raise file_error(error, f"directory {str(self.directory)!r} cannot be used") from error
         if lock is None:
-            raise FailedPrecondition(
+            raise Taken(
                 f"directory {str(self.directory)!r} has another supervisor",
                 hint="stop that one first, or give this one another directory",
             )
         try:
             self._write()
-            try:
-                yield
-            finally:
-                self._remove()
+            yield
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a fork of this process may hold a copy
             os.close(lock)
+
+    def processes(self) -> Iterator[int]:
+        """Find the pids of the containerd that runs on these files, whoever started it.
+
+        In all processes, not only in the pid file: who started it may have been killed before that was written.
+        """
+        return (pid for pid in psutil.pids() if self.are_of(pid))
+
+    def are_of(self, pid: int) -> bool:
+        """Tell whether a process is a containerd that runs on these files."""
+        try:
+            line = psutil.Process(pid).cmdline()
+        except psutil.Error:
+            return False
+        name_fits = any("containerd" in os.path.basename(part) for part in line[:-2])
+        return name_fits and line[-2:] == ["--config", str(self.config)]
 
     def write_pid(self, pid: int) -> None:
         """Note the pid, for people; nothing here trusts it."""
@@ -93,6 +112,16 @@ class DaemonFiles:
             self.pid.write_text(f"{pid}\n", encoding="ascii")
         except OSError as error:
             raise file_error(error, f"{str(self.pid)!r} cannot be written") from error
+
+    def remove(self) -> None:
+        """Remove what names a running containerd."""
+        for path in (Path(self.address), Path(f"{self.address}.ttrpc"), self.pid):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        parent = Path(self.address).parent
+        if parent != self.directory:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
     def log_size(self) -> int:
         """Return the size of the log."""
@@ -130,15 +159,6 @@ class DaemonFiles:
             self.config.write_text(self.toml(), encoding="utf-8")
         except OSError as error:
             raise file_error(error, f"{error.filename!r} cannot be made") from error
-
-    def _remove(self) -> None:
-        for path in (Path(self.address), Path(f"{self.address}.ttrpc"), self.pid):
-            with contextlib.suppress(OSError):
-                path.unlink()
-        parent = Path(self.address).parent
-        if parent != self.directory:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
 
 
 def _address(directory: str) -> str:

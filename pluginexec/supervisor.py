@@ -6,13 +6,12 @@ import contextlib
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from concurrent.futures import Future
-
-import psutil
 
 from pluginexec.ctr import clean_environment
 from pluginexec.daemonfiles import DaemonFiles
@@ -40,6 +39,15 @@ OPERATION = "start containerd"
 
 _POLL = 0.01
 _PROBE_TIMEOUT = 3.0
+_left: dict[int, subprocess.Popen[bytes]] = {}
+"""Those that this process started and left: they stay its children, to be reaped by it."""
+
+
+def _left_here(pid: int) -> subprocess.Popen[bytes] | None:
+    for each, popen in list(_left.items()):
+        if popen.poll() is not None:
+            _left.pop(each, None)
+    return _left.get(pid)
 
 
 class Child:
@@ -79,6 +87,12 @@ class Child:
             return f"containerd (pid {self.pid}) ended"
         return f"containerd (pid {self.pid}) ended " + (f"by signal {-code}" if code < 0 else f"with code {code}")
 
+    def leave(self) -> None:
+        """Let go of it while it runs."""
+        if self._popen:
+            _left[self.pid] = self._popen
+        self.close()
+
     def close(self) -> None:
         """Let go of it."""
         with self._mutex:
@@ -111,6 +125,7 @@ class Supervisor:
         self._mutex = threading.Lock()
         self._stopping = False
         self._sweep = False
+        self._leave = False
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="pluginexec-containerd", daemon=True)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
@@ -133,6 +148,12 @@ class Supervisor:
                 self._ask_to_stop()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def leave(self) -> None:
+        """Watch no longer, and let containerd go on; one that has not answered yet is ended."""
+        with self._mutex:
+            self._leave = self._leave or not self._stopping
+        self.stop(end_tasks=False)
 
     def _ask_to_stop(self) -> None:
         with self._mutex:
@@ -163,21 +184,24 @@ class Supervisor:
 
     def _finish(self) -> None:
         child, self.child = self.child, None
-        if child:
-            child.end(SHUTDOWN_TIMEOUT)
-        if self._sweep:
-            sweep(self._files, self._remote)
+        if child and self._leave:
+            child.leave()
+            return
+        try:
+            if child:
+                child.end(SHUTDOWN_TIMEOUT)
+            if self._sweep:
+                sweep(self._files, self._remote)
+        finally:
+            self._files.remove()
 
     def _adopt(self) -> Child | None:
-        # All processes, not only the one in the pid file: we may have been killed before that was written.
-        for pid in psutil.pids():
-            if not self._is_ours(pid):
-                continue
+        for pid in self._files.processes():
             try:
-                child = Child(pid)
+                child = Child(pid, _left_here(pid))
             except OSError:
                 continue
-            if not self._is_ours(pid):  # once more: only now is the pidfd known to be of the process looked at
+            if not self._files.are_of(pid):  # once more: only now is the pidfd known to be of the process looked at
                 child.close()
             elif self._await_answer(child, ANSWER_TIMEOUT):
                 log.info("containerd (pid %d) was running already, and is adopted", pid)
@@ -187,14 +211,6 @@ class Supervisor:
                 child.send(signal.SIGKILL)
                 child.bury()
         return None
-
-    def _is_ours(self, pid: int) -> bool:
-        try:
-            line = psutil.Process(pid).cmdline()
-        except psutil.Error:
-            return False
-        name_fits = any("containerd" in os.path.basename(part) for part in line[:-2])
-        return name_fits and line[-2:] == ["--config", str(self._files.config)]
 
     def _launch(self) -> Child:
         log_start = self._files.log_size()
@@ -216,7 +232,8 @@ class Supervisor:
         raise kind(f"{reason or ended}; {self._files.log_end(log_start)}", operation=OPERATION)
 
     def _spawn(self) -> Child:
-        argv = [self._binary, "--config", str(self._files.config)]
+        found = shutil.which(self._binary)  # before the change of directory, which the PATH may depend on
+        argv = [os.path.abspath(found) if found else self._binary, "--config", str(self._files.config)]
         environment = clean_environment()
         environment.pop("NOTIFY_SOCKET", None)
         try:
@@ -230,6 +247,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
+                    cwd="/",  # it may outlive us, and must not keep a file system from being unmounted
                     env=environment,
                     start_new_session=True,
                 )

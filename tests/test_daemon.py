@@ -674,3 +674,71 @@ def test_a_pid_file_that_names_another_process_is_not_believed(home: Path) -> No
         for stranger in strangers:
             os.killpg(stranger.pid, signal.SIGKILL)
             stranger.wait()
+
+
+# Leaving it to the next
+
+
+def test_leave_leaves_it_running_with_its_files_and_no_thread_and_the_next_one_adopts_it(box: Path, home: Path) -> None:
+    before = threading.active_count()
+    first = Containerd(home)
+    first.start()
+    pid, plugin = first.pid, Plugin(first, box)
+    assert pid
+    first.leave()
+    first.leave()
+    first.stop()  # it is not ours any more
+    assert first.pid is None
+    assert threading.active_count() == before
+    assert alive(pid)
+    assert (home / "containerd.pid").read_text() == f"{pid}\n"
+    assert Plugin.client(first).server_version()
+    with Containerd(home) as second:
+        assert second.pid == pid
+        assert plugin.is_running(second)
+    plugin.assert_gone(second)
+    assert not psutil.pid_exists(pid)  # reaped: it was started by this process
+
+
+def test_one_that_was_left_outlives_its_process_and_keeps_no_directory_busy(box: Path, home: Path) -> None:
+    code = "import sys; from pluginexec.daemon import Containerd as C; c = C(sys.argv[1]); c.start(); c.leave()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, home], check=True, cwd=box, env=environment, timeout=60)
+    pid = int((home / "containerd.pid").read_text())
+    assert psutil.Process(pid).cwd() == "/"
+    with Containerd(home) as containerd:
+        assert containerd.pid == pid
+    assert not alive(pid)
+
+
+def test_leave_while_it_starts_leaves_no_process(box: Path, home: Path) -> None:
+    containerd = Containerd(home, binary=fake(box, "exec sleep 600"))
+    raised: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            containerd.start()
+        except Unavailable as error:
+            raised.append(error)
+
+    starter = threading.Thread(target=start)
+    starter.start()
+    wait_until((home / "containerd.pid").exists, "the fake was started")
+    containerd.leave()
+    starter.join(10)
+    assert "stopped as it started" in str(raised[0])
+    assert not processes_of(box)
+    assert not (home / "containerd.pid").exists()
+
+
+def test_leave_in_the_pause_before_a_restart_leaves_no_file_that_names_a_running_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 60.0)
+    containerd = Containerd(home)
+    containerd.start()
+    kill(containerd)
+    wait_until(lambda: containerd.pid is None, "the death was noticed")
+    containerd.leave()
+    assert not Path(containerd.address).exists()
+    assert not (home / "containerd.pid").exists()
