@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pluginexec.ctr import Completed, Ctr, run_command, uninterrupted
 from pluginexec.errors import Unknown
-from pluginexec.events import Backend, EventStream
+from pluginexec.events import ENDINGS, Backend, EventStream
 from pluginexec.leakedshim import end_shim
 from pluginexec.orphans import Orphans
 from pluginexec.types import Task, TaskState
@@ -51,10 +51,10 @@ class Client:
         """The namespace that every method works in."""
         return self._ctr.namespace
 
-    def listen(self) -> None:
-        """Start to deliver containerd's events to the backend, until ``close``."""
+    def listen(self, topics: str = ENDINGS) -> None:
+        """Start to deliver containerd's events of these topics to the backend, until ``close``."""
         if self._backend and self._events is None:
-            self._events = EventStream(self._ctr, self._backend)
+            self._events = EventStream(self._ctr, self._backend, topics)
 
     def close(self) -> None:
         """Stop the delivery of events; the commands go on working."""
@@ -92,6 +92,14 @@ class Client:
     def kill(self, id: str, signal: int) -> None:
         """Send a signal to the init process; ``NotFound`` if it has ended."""
         self._ctr.run("tasks", "kill", "--signal", str(int(signal)), "--", id, operation="signal", id=id)
+
+    def pause(self, id: str) -> None:
+        """Freeze all processes of a container; ``FailedPrecondition`` if they are frozen, or have ended."""
+        self._ctr.run("tasks", "pause", "--", id, operation="pause", id=id)
+
+    def resume(self, id: str) -> None:
+        """Let the processes of a container go on; ``FailedPrecondition`` if they are not frozen."""
+        self._ctr.run("tasks", "resume", "--", id, operation="unpause", id=id)
 
     def delete_task(self, id: str, *, force: bool = False) -> int | None:
         """Delete a stopped task and return its exit code, ``None`` if it was not told; ``force`` kills it first."""

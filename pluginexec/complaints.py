@@ -24,12 +24,18 @@ from pluginexec.errors import (
 RUNTIME_STATE_IS_STALE = "container with given ID already exists"
 """runc's words for state left under its root by a container that containerd has forgotten."""
 
+CANNOT_INVOKE = 126
+NOT_FOUND = 127
+
 _SHOWN = 600
 _SEARCHED = 16_384
 """Characters that the patterns see: some take the square of the length, and rubbish can be long."""
 _START_CONTAINERD = "is containerd running, and is this its socket? 'Containerd' starts a private one"
 _INSTALL = "install it (Debian: apt-get install containerd runc), or name another"
 _NOT_STOPPED = r"must be stopped before deletion|cannot delete a non stopped container|cannot delete running task"
+
+_COMMAND_MISSING = r"exec: \"?.*(no such file or directory|not found in \$PATH)"
+_COMMAND_REFUSED = r"exec: \"?.*(permission denied|exec format error|(is|not) a directory)"
 
 # The first pattern that is found decides, so the order matters: what names a cause stands before what names a class.
 _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
@@ -56,8 +62,8 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
         _INSTALL,
     ),
     (r"failed to start binary process|unknown STDIO scheme", FailedPrecondition, "the logger needs /bin/sh"),
-    (r"exec: \"?.*(no such file or directory|not found in \$PATH)", InvalidArgument, "process.args[0] is not there"),
-    (r"exec: \"?.*permission denied", InvalidArgument, "process.args[0] is not executable"),
+    (_COMMAND_MISSING, InvalidArgument, "process.args[0] is not there"),
+    (_COMMAND_REFUSED, InvalidArgument, "process.args[0] is not executable"),
     (r"process property must not be empty|invalid rootfs|args must not be empty", InvalidArgument, None),
     (r"decoding spec config file failed|cannot load spec config file", InvalidArgument, None),
     (r"failed validation|must match \^|namespace validation|greater than maximum|key required", InvalidArgument, None),
@@ -78,6 +84,13 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (r"invalid argument", InvalidArgument, None),
     (r"permission denied|operation not permitted", PermissionDenied, None),
 )
+
+
+def invocation_code(message: str) -> int | None:
+    """Return the exit code for a command that could not be run, docker's and the shell's; ``None`` for other errors."""
+    if re.search(_COMMAND_MISSING, message, re.IGNORECASE):
+        return NOT_FOUND
+    return CANNOT_INVOKE if re.search(_COMMAND_REFUSED, message, re.IGNORECASE) else None
 
 
 def container_missing(message: str, id: str) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import os
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +24,8 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from pluginexec.complaints import error_from_complaint
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable, Unknown
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 2.0
 """Seconds that ``ctr`` may try to reach containerd's socket; ctr's own default is 10."""
@@ -250,6 +254,7 @@ def run_command(
     runner: Runner, argv: Sequence[str], timeout: float, *, operation: str, id: str | None = None
 ) -> Completed:
     """Run ``argv`` and return what it left; any failure carries ``operation`` and ``id``."""
+    log.debug("running: %s", shlex.join(map(str, argv)))
     return _check(lambda: runner.run(argv, timeout), operation=operation, id=id)
 
 

@@ -1,6 +1,7 @@
 """Parse the lines of ``ctr events``: ``DATE TIME +0000 UTC NAMESPACE TOPIC JSON``.
 
-Only what a supervisor acts on is understood; everything else raises ``ValueError`` with a short reason, never more.
+Only what befalls tasks, and the marker of ``events.py``, is understood; everything else raises ``ValueError`` with a
+short reason, never more.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def parse_line(line: bytes) -> TaskEvent | LabelsEvent:
     event_type = _TASK_TOPICS.get(topic)
     if event_type is None:
         raise ValueError("unknown topic")
-    return TaskEvent(namespace, event_type, _event_info(payload))
+    return TaskEvent(namespace, event_type, _event_info(payload, parse_time(f"{fields[0]}T{fields[1]}Z")))
 
 
-def _event_info(payload: dict[str, Any]) -> EventInfo:
+def _event_info(payload: dict[str, Any], told_at: datetime | None) -> EventInfo:
     container_id = payload.get("container_id")
     if not isinstance(container_id, str) or not container_id:
         raise ValueError("event without a container_id")
@@ -72,6 +73,7 @@ def _event_info(payload: dict[str, Any]) -> EventInfo:
         # Protobuf's JSON leaves a field out when it is 0.
         exit_code=_number(payload, "exit_status", _LARGEST_EXIT_CODE),
         exited_at=parse_time(payload.get("exited_at")),
+        told_at=told_at,
     )
 
 

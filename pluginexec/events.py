@@ -29,6 +29,9 @@ MARK_TIMEOUT = 5.0
 """Seconds for one marker; containerd needs 15 ms, unless it hangs."""
 STUCK_AFTER = 10.0
 """Seconds without the marker on the stream, after which another stream is tried."""
+ENDINGS = "exit|oom"
+"""What a supervisor acts on; exec events of others can come a thousand a second, and are left with containerd."""
+ALL_TOPICS = ".*"
 DISTRUST_AFTER = 2.0
 """Seconds for which a new stream is believed: what it missed was before it began."""
 _JOIN_TIMEOUT = 5.0
@@ -52,12 +55,14 @@ class Backend(Protocol):
 class EventStream:
     """The events of one namespace, delivered to a backend until ``close``.
 
-    Its thread ``pluginexec-events`` owns the ``ctr`` child; a second one reads it while it lives.
+    Its thread ``pluginexec-events`` owns the ``ctr`` child; a second one reads it while it lives. ``topics`` is a
+    regular expression for what is wanted of ``/tasks/...``.
     """
 
-    def __init__(self, ctr: Ctr, backend: Backend) -> None:
+    def __init__(self, ctr: Ctr, backend: Backend, topics: str = ENDINGS) -> None:
         self._ctr = ctr
         self._backend = backend
+        self._filter = events_filter(ctr.namespace, topics)
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -104,7 +109,7 @@ class EventStream:
     def _follow(self) -> bool:
         """Follow one ``ctr events`` to its end; return whether it ever stood."""
         nonce = secrets.token_hex(8)
-        child = self._ctr.start("events", events_filter(self._ctr.namespace))
+        child = self._ctr.start("events", self._filter)
         self._began_at = time.monotonic()
         stands = threading.Event()
         reader = threading.Thread(
@@ -190,7 +195,6 @@ class EventStream:
             log.warning("%s", one_line(message), exc_info=error)
 
 
-def events_filter(namespace: str) -> str:
-    """Return the filter for what we act on: commas mean "and", and values need the quotes."""
-    # Exec events of others can come a thousand a second; they are left with containerd.
-    return f'namespace=="{namespace}",topic~="^/(tasks/(exit|oom)|namespaces/update)$"'
+def events_filter(namespace: str, topics: str) -> str:
+    """Return the filter for what is wanted, and the marker: commas mean "and", and values need the quotes."""
+    return f'namespace=="{namespace}",topic~="^/(tasks/({topics})|namespaces/update)$"'

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeAlias
+
+from pluginexec.jsonfile import JsonFile
 
 PLUGIN_NAMESPACE = "plugins.moby"
 """The containerd namespace in which moby keeps its plugins."""
@@ -22,8 +24,11 @@ class Writer(Protocol):
         """Called exactly once, after the last byte."""
 
 
-Sink: TypeAlias = "Writer | str | os.PathLike[str] | None"
-"""What ``create`` and ``restore`` accept for a stream: a writer, the path of a file to append to, or ``None``."""
+Sink: TypeAlias = "Writer | JsonFile | str | os.PathLike[str] | None"
+"""What ``create`` and ``restore`` accept for a stream: a writer, the path of a file to append to, or ``None``.
+
+``create`` takes a ``JsonFile`` too, for one stream, or the same one for both.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class EventType(str, Enum):
 class EventInfo:
     """What an event says; a field that its topic does not carry keeps its default.
 
-    ``process_id`` equals ``container_id`` for the init process, and is the exec's id for an exec.
+    ``process_id`` equals ``container_id`` for the init process, and is the exec's id for an exec. ``told_at`` is when
+    containerd told it, which is no part of what happened.
     """
 
     container_id: str
@@ -70,6 +76,7 @@ class EventInfo:
     pid: int = 0
     exit_code: int = 0
     exited_at: datetime | None = None
+    told_at: datetime | None = field(default=None, compare=False)
 
 
 class TaskState(str, Enum):

@@ -1,4 +1,7 @@
-"""Whether the OOM killer was at work. Real: containerd, containers with and without a memory limit, the cgroups."""
+"""What the kernel counts in cgroups. Real: containerd, containers with and without a memory limit, the cgroups.
+
+The files of the cgroup version that this machine does not use are made by hand.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,18 @@ from typing import Any
 import pytest
 
 from pluginexec import cgroups
-from pluginexec.cgroups import oom_killed, remove_cgroups
+from pluginexec.cgroups import (
+    block_io,
+    cgroups_path_of,
+    cpu_used,
+    is_paused,
+    memory_limit,
+    memory_used,
+    oom_killed,
+    pids_limit,
+    pids_used,
+    remove_cgroups,
+)
 from pluginexec.client import Client
 from pluginexec.root import Root
 from pluginexec.types import TaskState
@@ -122,3 +136,98 @@ def test_only_empty_cgroups_of_that_path_are_removed(tmp_path: Path, monkeypatch
         "pids/pluginexec/x/inner",
         "pluginexec",
     }
+
+
+@pytest.mark.usefixtures("clean_namespace")
+def test_a_paused_container_shows_as_paused(client: Client, root: Root, id: str, shell: Shell) -> None:
+    spec = shell(id, "exec sleep 1000")
+    path = cgroups_path_of(spec)
+    run(client, root, id, spec)
+    assert is_paused(path) is False
+    client.pause(id)
+    assert is_paused(path) is True
+    client.resume(id)
+    assert is_paused(path) is False
+    client.delete_task(id, force=True)
+    assert is_paused(path) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        pytest.param({"linux": {"cgroupsPath": "/a/b"}}, "/a/b", id="a path"),
+        pytest.param({"linux": {}}, "", id="none"),
+        pytest.param({}, "", id="nothing of Linux"),
+        pytest.param({"linux": {"cgroupsPath": None}}, "", id="null"),
+        pytest.param({"linux": None}, "", id="null for Linux"),
+    ],
+)
+def test_the_path_is_what_the_spec_says(spec: dict[str, Any], path: str) -> None:
+    assert cgroups_path_of(spec) == path
+
+
+V1 = {
+    "freezer/freezer.state": "FROZEN\n",
+    "cpuacct/cpuacct.usage": "123456000\n",
+    "memory/memory.usage_in_bytes": "1000000\n",
+    "memory/memory.stat": "cache 9\ninactive_file 7\ntotal_inactive_file 400000\n",
+    "memory/memory.limit_in_bytes": "67108864\n",
+    "pids/pids.current": "3\n",
+    "pids/pids.max": "50\n",
+    "blkio/blkio.throttle.io_service_bytes_recursive": "8:0 Read 4096\n8:0 Write 512\n8:0 Sync 4608\n8:0 Total 4608\n"
+    "259:0 Read 1\n259:0 Write 2\nTotal 4611\n",
+}
+V2 = {
+    "cgroup.events": "populated 1\nfrozen 1\n",
+    "cpu.stat": "usage_usec 123456\nuser_usec 1\nsystem_usec 2\n",
+    "memory.current": "1000000\n",
+    "memory.stat": "anon 1\ninactive_file 400000\nactive_file 3\n",
+    "memory.max": "67108864\n",
+    "pids.current": "3\n",
+    "pids.max": "50\n",
+    "io.stat": "8:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=9 dios=9\n259:0 rbytes=1 wbytes=2 rios=1 wios=1\n",
+}
+QUESTIONS = (is_paused, cpu_used, memory_used, memory_limit, pids_used, pids_limit, block_io)
+
+
+@pytest.fixture(params=[V1, V2], ids=["v1", "v2"])
+def counters(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the files of cgroup ``/p`` under a mount point of the test's own: a machine has one version."""
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path)
+    for name, content in request.param.items():
+        hierarchy, _, file = name.rpartition("/")
+        directory = tmp_path / hierarchy / "p"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / file).write_text(content)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("counters")
+def test_both_versions_count_the_same() -> None:
+    assert [ask("/p") for ask in QUESTIONS] == [True, 123456000, 600000, 67108864, 3, 50, (4097, 514)]
+
+
+@pytest.mark.parametrize("path", ["p", "", "/q", "/p\0"])
+@pytest.mark.usefixtures("counters")
+def test_nothing_is_known_of_another_path(path: str) -> None:
+    assert [ask(path) for ask in QUESTIONS] == [None] * len(QUESTIONS)
+
+
+def test_what_is_no_number_is_not_known(counters: Path) -> None:
+    for file in counters.rglob("*.*"):
+        file.write_text("max\n")
+    assert [ask("/p") for ask in QUESTIONS] == [False, None, None, None, None, None, (0, 0)]
+
+
+def test_memory_is_never_less_than_nothing(counters: Path) -> None:
+    (stat,) = counters.rglob("memory.stat")
+    stat.write_text("total_inactive_file 2000000\ninactive_file 2000000\n")
+    assert memory_used("/p") == 1000000
+    stat.write_text("")
+    assert memory_used("/p") == 1000000
+
+
+def test_a_running_plugin_is_not_paused_in_either_version(counters: Path) -> None:
+    for file in (*counters.rglob("freezer.state"), *counters.rglob("cgroup.events")):
+        file.write_text({"freezer.state": "THAWED\n", "cgroup.events": "populated 1\nfrozen 0\n"}[file.name])
+    assert is_paused("/p") is False

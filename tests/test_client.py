@@ -38,6 +38,7 @@ from pluginexec.errors import (
     Unavailable,
     Unknown,
 )
+from pluginexec.events import ALL_TOPICS
 from pluginexec.logger import NO_LOGGER
 from pluginexec.types import Task, TaskState
 from tests.tools.fakes import fake_command
@@ -99,6 +100,8 @@ OPERATIONS: dict[str, tuple[Operation, list[str]]] = {
     "namespaces": (lambda client: client.namespaces(), ["namespaces", "ls", "--quiet"]),
     "version": (lambda client: client.server_version(), ["version"]),
     "kill": (lambda client: client.kill("a", 9), ["tasks", "kill", "--signal", "9", "--", "a"]),
+    "pause": (lambda client: client.pause("a"), ["tasks", "pause", "--", "a"]),
+    "resume": (lambda client: client.resume("a"), ["tasks", "resume", "--", "a"]),
     "delete-task": (lambda client: client.delete_task("a"), ["tasks", "rm", "--", "a"]),
     "delete-task-force": (lambda client: client.delete_task("a", force=True), ["tasks", "rm", "--force", "--", "a"]),
     "delete-container": (lambda client: client.delete_container("a"), ["containers", "rm", "--", "a"]),
@@ -349,6 +352,8 @@ def test_what_runs_is_not_deleted(start: Callable[..., int], client: Client, id:
     "operate",
     [
         pytest.param(lambda client, id: client.kill(id, 15), id="kill"),
+        pytest.param(lambda client, id: client.pause(id), id="pause"),
+        pytest.param(lambda client, id: client.resume(id), id="resume"),
         pytest.param(lambda client, id: client.delete_task(id), id="delete-task"),
         pytest.param(lambda client, id: client.delete_task(id, force=True), id="delete-task-force"),
         pytest.param(lambda client, id: client.delete_container(id), id="delete-container"),
@@ -358,6 +363,28 @@ def test_what_is_not_there_is_not_found(operate: Callable[[Client, str], object]
     with pytest.raises(NotFound) as caught:
         operate(client, id)
     assert caught.value.id == id
+
+
+def test_a_container_is_paused_once_and_resumed_once(start: Callable[..., int], client: Client, id: str) -> None:
+    pid = start(id)
+    client.pause(id)
+    assert client.tasks()[id] == Task(id, pid, TaskState.PAUSED)
+    with pytest.raises(FailedPrecondition):
+        client.pause(id)
+    client.resume(id)
+    assert client.tasks()[id] == Task(id, pid, RUNNING)
+    with pytest.raises(FailedPrecondition):
+        client.resume(id)
+
+
+@pytest.mark.parametrize("operation", ["pause", "resume"])
+def test_an_ended_task_is_neither_paused_nor_resumed(
+    start: Callable[..., int], client: Client, id: str, operation: str
+) -> None:
+    start(id, "exit 0")
+    wait_for_end(client, id)
+    with pytest.raises(FailedPrecondition):
+        getattr(client, operation)(id)
 
 
 def test_an_ended_task_cannot_be_signalled(start: Callable[..., int], client: Client, id: str) -> None:
@@ -510,6 +537,26 @@ def test_a_client_delivers_events_from_listen_to_close(
     wait_for_end(client, second)
     assert [(id, kind) for id, kind, _ in heard.events] == [(first, EventType.EXIT)]
     assert (heard.events[0][2].pid, heard.events[0][2].exit_code) == (pid, 5)
+
+
+def test_all_topics_of_a_task_can_be_listened_for(start: Callable[..., int], remote: Remote, id: str) -> None:
+    heard = Heard()
+    client = remote.new_client(PLUGIN_NAMESPACE, heard)
+    client.listen(ALL_TOPICS)
+    try:
+        assert heard.connected.wait(PATIENCE)
+        start(id, by=client)
+        client.pause(id)
+        client.resume(id)
+        client.delete_task(id, force=True)
+        wait_until(lambda: heard.events[-1][1] in (EventType.EXIT, EventType.DELETE), "the exit event")
+    finally:
+        client.close()
+    expected = [EventType.CREATE, EventType.START, EventType.PAUSED, EventType.RESUMED, EventType.EXIT]
+    assert [kind for _, kind, _ in heard.events][:5] == expected
+    times = [info.told_at for _, _, info in heard.events if info.told_at]
+    assert times == sorted(times)
+    assert len(times) == len(heard.events)
 
 
 def test_a_client_without_a_backend_has_nothing_to_listen_for(client: Client) -> None:

@@ -69,8 +69,22 @@ def test_the_other_topics_of_a_task_are_understood(
     assert parse_line(line(topic, payload)) == TaskEvent("plugins.moby", type, info)
 
 
-def test_a_time_of_the_line_itself_needs_no_fraction() -> None:
-    assert parse_line(line("/tasks/oom", {"container_id": "p"}, "2026-11-23 13:29:04 +0000 UTC n"))
+def test_when_it_was_told_stands_at_the_beginning_of_the_line() -> None:
+    assert exit_event(exited_at=None).info.told_at == AT
+
+
+@pytest.mark.parametrize(
+    ("moment", "told_at"),
+    [
+        pytest.param("2026-11-23 13:29:04", AT.replace(microsecond=0), id="no fraction"),
+        pytest.param("2026-02-30 13:29:04", None, id="no such day"),
+        pytest.param("x y", None, id="words"),
+    ],
+)
+def test_a_time_of_the_line_itself_needs_no_fraction_and_loses_no_event(moment: str, told_at: datetime | None) -> None:
+    event = parse_line(line("/tasks/oom", {"container_id": "p"}, f"{moment} +0000 UTC n"))
+    assert isinstance(event, TaskEvent)
+    assert event.info.told_at == told_at
 
 
 @pytest.mark.parametrize(
