@@ -1,0 +1,159 @@
+"""The private containerd of a root, looked at and stopped, whoever started it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import psutil
+
+from pluginexec import machine
+from pluginexec.daemon import Containerd
+from pluginexec.daemonfiles import DaemonFiles, Taken
+from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
+from pluginexec.host.embedded import directory, is_private
+from pluginexec.host.host import Host
+from pluginexec.host.records import Records, is_alive
+from pluginexec.remote import Remote
+from pluginexec.supervisor import ANSWER_TIMEOUT
+from pluginexec.types import TaskState
+
+log = logging.getLogger(__name__)
+
+RUNNING, SILENT, STOPPED = "running", "not answering", "stopped"
+_TAKEN_PATIENCE = 1.0
+"""Seconds that whoever starts it for the next command may have it in hand."""
+_GRACE = 10.0
+"""Seconds from SIGTERM to SIGKILL of a plugin."""
+_AT_ONCE = 8
+_POLL = 0.02
+
+
+@dataclass(frozen=True)
+class DaemonStatus:
+    """What the private containerd does.
+
+    ``plugins`` is how many containers run on it, in all namespaces; where it cannot be asked, how many of our records.
+    """
+
+    state: str
+    address: str
+    log: Path
+    pid: int | None = None
+    version: str = ""
+    started_at: datetime | None = None
+    plugins: int = 0
+    watched_by: int | None = None
+    """The pid of the process that starts it again when it dies."""
+
+
+def status(root: Path) -> DaemonStatus:
+    """Find out what the private containerd of a root does."""
+    files = DaemonFiles(directory(root))
+    pid = next(files.processes(), None)
+    if pid is None:
+        return DaemonStatus(STOPPED, files.address, files.log, plugins=len(_running(Records(root))))
+    try:
+        client = Remote(files.address, timeout=ANSWER_TIMEOUT).new_client("default")
+        version = client.server_version()
+        state, plugins = RUNNING, _count_plugins(files)
+    except PluginExecError as error:
+        log.debug("%s", error)
+        state, version, plugins = SILENT, "", len(_running(Records(root)))
+    holders = machine.lock_holders(files.directory / "lock")
+    watcher = holders[0].pid if holders else None
+    return DaemonStatus(state, files.address, files.log, pid, version, _started_at(pid), plugins, watcher)
+
+
+def _count_plugins(files: DaemonFiles) -> int:
+    remote = Remote(files.address, timeout=ANSWER_TIMEOUT)
+    clients = map(remote.new_client, remote.new_client("default").namespaces())
+    return sum(task.state is not TaskState.STOPPED for client in clients for task in client.tasks().values())
+
+
+def _started_at(pid: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(psutil.Process(pid).create_time(), timezone.utc)
+    except psutil.Error:
+        return None
+
+
+def stop(root: Path, *, plugins: bool) -> bool:
+    """Stop the private containerd of a root; tell whether there was anything to stop.
+
+    What it runs goes on, and the next command's containerd has it; with ``plugins``, that is stopped first. Raises
+    ``FailedPrecondition`` where another process watches it.
+    """
+    files = DaemonFiles(directory(root))
+    if next(files.processes(), None) is None and not (plugins and _has_bundles(files)):
+        return False
+    containerd = Containerd(files.directory, leave_tasks=not plugins)
+    _take(containerd, files)
+    try:
+        if plugins:
+            _stop_plugins(root)
+    finally:
+        containerd.stop()
+    return True
+
+
+def _has_bundles(files: DaemonFiles) -> bool:
+    # A containerd that was killed has left what it ran.
+    return any(files.state.glob("io.containerd.runtime.v2.task/*/*"))
+
+
+def _take(containerd: Containerd, files: DaemonFiles) -> None:
+    """Adopt it, so that it is ours to stop."""
+    deadline = time.monotonic() + _TAKEN_PATIENCE
+    while True:
+        try:
+            containerd.start()
+            return
+        except Taken as error:
+            if time.monotonic() > deadline:
+                holders = machine.lock_holders(files.directory / "lock")
+                who = f"{holders[0].name} (pid {holders[0].pid})" if holders else "another process"
+                raise FailedPrecondition(
+                    f"{who} watches the private containerd, and would start it again",
+                    operation="stop containerd",
+                    hint="stop that first: 'pluginexec serve', or a 'pluginexec run' in the foreground",
+                ) from error
+        time.sleep(_POLL)
+
+
+def _stop_plugins(root: Path) -> None:
+    """Stop the plugins that have a record, so that it says how they ended; all else the end of containerd kills."""
+    records = Records(root)
+    ids = _running(records)
+    for id in ids:  # all of them before any ends: no policy starts one again
+        records.mark_stopped(id)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pluginexec-stop") as pool:
+        list(pool.map(_stop_plugin, ids, [Host(root)] * len(ids)))
+
+
+def _running(records: Records) -> list[str]:
+    return [id for id in records.ids() if _runs_here(records, id)]
+
+
+def _runs_here(records: Records, id: str) -> bool:
+    try:
+        state = records.state(id)
+        return is_private(records.record(id).address, records.root) and (
+            is_alive(state) or state.status == "restarting"
+        )
+    except PluginExecError as error:  # removed meanwhile, or its record is broken
+        log.debug("%s", error)
+        return False
+
+
+def _stop_plugin(id: str, host: Host) -> None:
+    try:
+        host.stop(id, _GRACE)
+    except NotFound:  # --rm
+        pass
+    except PluginExecError as error:
+        log.warning("%s; it is killed", error)

@@ -1,0 +1,327 @@
+"""The plugins of one root: start, find out how they ended, stop, remove; each step under the plugin's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal as _signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from pluginexec.checks import parse_signal
+from pluginexec.complaints import invocation_code
+from pluginexec.endings import ExitHandler
+from pluginexec.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    PluginExecError,
+    Unavailable,
+)
+from pluginexec.executor import ENDING_TIMEOUT, Executor
+from pluginexec.host.drivers import attached_sinks, detached_sinks
+from pluginexec.host.embedded import ensure, is_private
+from pluginexec.host.records import Record, Records, State, hold_process, is_alive
+from pluginexec.pidfds import InitProcess, start_seconds
+from pluginexec.remote import Remote
+from pluginexec.root import PluginFiles
+from pluginexec.types import ExitStatus, Sink
+
+log = logging.getLogger(__name__)
+
+LOOK_TIMEOUT = 2.0
+"""Seconds that whoever only looks waits for one who is at work on a plugin."""
+WORK_TIMEOUT = ENDING_TIMEOUT
+"""Seconds that whoever needs the plugin waits for that."""
+_POLL = 0.1
+_LOCK_POLL = 0.01
+
+
+class Host:
+    """The plugins of a root directory, as the commands work on them; it keeps nothing open."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.records = Records(root)
+
+    def remote(self, record: Record) -> Remote:
+        """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
+        root = self.records.root
+        address = ensure(record.address, root).address if is_private(record.address, root) else record.address
+        return Remote(address, runtime=record.runtime)
+
+    def executor(self, record: Record, handler: ExitHandler | None = None) -> Executor:
+        """Return an executor for a plugin, which shares the root with those of other processes."""
+        remote = self.remote(record)
+        return Executor(self.records.root, remote, handler, namespace=record.namespace, shared=True)
+
+    def files(self, id: str) -> PluginFiles:
+        """Return the executor's files of a plugin."""
+        return PluginFiles(self.records.root / "containers" / id)
+
+    def start(self, id: str) -> None:
+        """Start a plugin in the background; nothing happens if it runs."""
+        record = self.records.record(id)
+        with self._work(id, WORK_TIMEOUT, is_alive) as is_free:
+            if not is_free or is_alive(self._found_out(record)):
+                return
+            self.records.clear_stopped(id)
+            sinks = detached_sinks(record, self.records.directory(id))
+            with self.executor(record) as executor:
+                self.launch(executor, record, *sinks, restart_count=0)
+        if not self.poke() and record.restart != "no":
+            log.warning("%s is started again (%s) only while 'pluginexec serve' runs for this root", id, record.restart)
+
+    def launch(self, executor: Executor, record: Record, stdout: Sink, stderr: Sink, **changes: Any) -> None:
+        """Start a plugin, whose lock is held, and write that down; its end is for others."""
+        begun = _now()  # before, so that no life ends before it began
+        try:
+            executor.create(record.id, self.records.spec(record.id), stdout, stderr)
+        except PluginExecError as error:
+            self.records.change_state(
+                record.id, status="created", exit_code=invocation_code(error.message), error=str(error), **changes
+            )
+            raise
+        # Even if it has ended meanwhile: whoever looks next finds out.
+        pid = self.files(record.id).read_pid() or 0
+        self.records.change_state(
+            record.id,
+            status="running",
+            pid=pid,
+            pid_started=start_seconds(pid) or 0.0,
+            started_at=begun,
+            finished_at=None,
+            exit_code=None,
+            oom_killed=False,
+            error="",
+            **changes,
+        )
+
+    def settle(self, id: str, timeout: float = WORK_TIMEOUT) -> State:
+        """Return the state of a plugin, after finding out how it ended if nobody has; ``--rm`` removes it then.
+
+        Raises ``DeadlineExceeded`` where another process is at work on it for longer than ``timeout`` seconds.
+        """
+
+        def is_settled(state: State) -> bool:
+            return is_alive(state) or (state.status != "running" and not self.files(id).exist())
+
+        with self._work(id, timeout, is_settled) as is_free:
+            return self._found_out(self.records.record(id)) if is_free else self.records.state(id)
+
+    def has_ended(self, id: str) -> bool:
+        """Tell whether a plugin has ended, and all that it printed is in its log."""
+        try:
+            if is_alive(self.records.state(id)):
+                return False
+            return self.settle(id, LOOK_TIMEOUT).status not in ("running", "restarting")
+        except NotFound:  # --rm
+            return True
+        except DeadlineExceeded:  # whoever is at work on it deals with its end, or starts it again
+            return False
+
+    def look(self, id: str) -> State:
+        """Return the state of a plugin as well as it can be told now: nobody is waited for, no containerd started."""
+        if Remote(self.records.record(id).address).listens():
+            with contextlib.suppress(DeadlineExceeded, Unavailable, FailedPrecondition):
+                return self.settle(id, LOOK_TIMEOUT)
+        state = self.records.state(id)
+        if state.status == "running" and not is_alive(state):
+            return replace(state, status="exited")
+        return state
+
+    def ended(self, record: Record, status: ExitStatus | None) -> State:
+        """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
+        state = self.records.change_state(
+            record.id,
+            status="exited",
+            finished_at=status.exited_at if status else _now(),
+            exit_code=status.exit_code if status else None,
+            oom_killed=bool(status and status.oom_killed),
+        )
+        if record.auto_remove:
+            self._forget(record.id)
+        return state
+
+    def restore(self, executor: Executor, record: Record) -> State:
+        """Take a plugin, whose lock is held, over into an executor, or write down how it ended."""
+        try:
+            runs = executor.restore(record.id, *self._last_sinks(record))
+        except AlreadyExists:  # it has it already, but that could not be written down
+            runs = True
+        if runs:
+            with contextlib.suppress(NotFound):  # ended meanwhile
+                pid = executor.pid(record.id)
+                return self.records.change_state(
+                    record.id, status="running", pid=pid, pid_started=start_seconds(pid) or 0.0
+                )
+        return self.ended(record, exit_status(executor, record.id))
+
+    def give_up(self, id: str) -> State:
+        """Write down of a plugin, whose lock is held, that nobody starts it again after all."""
+        state = self.records.state(id)
+        return self.records.change_state(id, status="exited") if state.status == "restarting" else state
+
+    def stop(self, id: str, timeout: float = 10.0, signal: int | str | None = None) -> None:
+        """Stop a plugin: its stop signal, ``timeout`` seconds, SIGKILL; nothing happens if it does not run."""
+        record = self.records.record(id)
+        number = parse_signal(record.stop_signal if signal is None else signal)
+        self.records.mark_stopped(id)
+        self.poke()
+        with self.held(id) as init:
+            if init and not self._end(record, init, number, timeout):
+                log.warning("%s has not ended %g s after signal %d", id, timeout, number)
+                if not self._end(record, init, _signal.SIGKILL, WORK_TIMEOUT):
+                    raise DeadlineExceeded(
+                        f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id
+                    )
+        with contextlib.suppress(NotFound):  # --rm
+            if self.settle(id).status == "restarting":
+                with self.records.lock(id, WORK_TIMEOUT):
+                    self.give_up(id)
+
+    def kill(self, id: str, signal: int | str = _signal.SIGKILL) -> None:
+        """Send a signal to a plugin; ``FailedPrecondition`` if it does not run."""
+        number = parse_signal(signal)
+        record = self.records.record(id)
+        with self.held(id) as init:
+            if init is None:
+                raise FailedPrecondition("it is not running", operation="kill", id=id)
+            if number in (_signal.SIGKILL, parse_signal(record.stop_signal)):
+                self.records.mark_stopped(id)
+                self.poke()
+            self._send(record, init, number)
+
+    def wait(self, id: str) -> State:
+        """Wait until a plugin has ended and all that is done about it; return its state then."""
+        while True:
+            state = self.settle(id)
+            if state.status == "exited":
+                return state
+            with self.held(id) as init:
+                if init is None:
+                    time.sleep(_POLL)  # it was not started yet, or is being started again
+                    continue
+                _ends_within(init, None)
+                with contextlib.suppress(NotFound):  # --rm, and somebody was faster
+                    state = self.settle(id)
+                    if state.pid == init.pid:
+                        return state
+                # Or it was started again meanwhile, and the state is that of its next life.
+                return State(status="exited", exit_code=init.exit_code(), pid=init.pid)
+
+    def remove(self, id: str, *, force: bool = False) -> None:
+        """Remove a plugin with its logs; ``FailedPrecondition`` if it runs, unless ``force`` kills it first."""
+        record = self.records.record(id)
+        if force:
+            self.records.mark_stopped(id)  # also where it would be started again in a moment
+            self.poke()
+            with self.held(id) as init:
+                if init:
+                    self._end(record, init, _signal.SIGKILL, WORK_TIMEOUT)
+        elif is_alive(self.records.state(id)):
+            hint = "stop it first, or use 'rm -f'"
+            raise FailedPrecondition("it is running", operation="remove", id=id, hint=hint)
+        with contextlib.suppress(NotFound), self.records.lock(id, WORK_TIMEOUT):
+            if is_alive(self._found_out(record)):
+                raise FailedPrecondition("it is running again", operation="remove", id=id, hint="use 'rm -f'")
+            self._forget(id)
+
+    @contextlib.contextmanager
+    def held(self, id: str) -> Iterator[InitProcess | None]:
+        """Hold the process of a plugin, so that its pid cannot become another's; ``None`` if it does not run."""
+        init = hold_process(self.records.state(id))
+        try:
+            yield init
+        finally:
+            if init:
+                init.close()
+
+    def discard(self, id: str) -> None:
+        """Remove a plugin that could not be started; one that runs is left alone."""
+        with contextlib.suppress(PluginExecError), self.records.lock(id):
+            if not is_alive(self._found_out(self.records.record(id))):
+                self._forget(id)
+
+    def poke(self) -> bool:
+        """Have ``pluginexec serve`` look at the records again; tell whether it runs."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            try:
+                sender.sendto(b"look", str(self.records.root / "serve.sock"))
+            except BlockingIOError:  # so many were sent before that it will look anyway
+                return True
+            except OSError:
+                return False
+        return True
+
+    def _forget(self, id: str) -> None:
+        self.files(id).remove()  # its exit record
+        self.records.remove(id)
+
+    def _found_out(self, record: Record) -> State:
+        """Return the state of a plugin, whose lock is held, after finding out what became of it if nobody has."""
+        state = self.records.state(record.id)
+        if is_alive(state) or (state.status != "running" and not self.files(record.id).exist()):
+            return state
+        with self.executor(record) as executor:
+            return self.restore(executor, record)
+
+    @contextlib.contextmanager
+    def _work(self, id: str, timeout: float, is_done: Callable[[State], bool]) -> Iterator[bool]:
+        """Hold the lock of a plugin, unless its state is, or becomes, one in which nothing is to be done: ``False``."""
+        deadline = time.monotonic() + timeout
+        with contextlib.ExitStack() as held:
+            # Whoever has the lock may have done what we are here for, and keep it, as `serve` does.
+            while not is_done(self.records.state(id)):
+                try:
+                    held.enter_context(self.records.lock(id))
+                except DeadlineExceeded:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_LOCK_POLL)
+                else:
+                    yield True
+                    return
+            yield False
+
+    def _last_sinks(self, record: Record) -> tuple[Sink, Sink]:
+        """Return where the last words of a plugin go that nobody supervised."""
+        return (None, None) if record.detached else attached_sinks(record, self.records.directory(record.id))
+
+    def _end(self, record: Record, init: InitProcess, number: int, timeout: float) -> bool:
+        """Send a signal and wait; tell whether the process has ended."""
+        self._send(record, init, number)
+        return _ends_within(init, timeout)
+
+    def _send(self, record: Record, init: InitProcess, number: int) -> None:
+        """Send a signal through containerd, which thaws what is paused, or to the process where that does not go."""
+        try:
+            # The private containerd is started for it: what ends while it is away, some versions forget.
+            self.remote(record).new_client(record.namespace).kill(record.id, number)
+        except PluginExecError as error:
+            log.debug("%s; the signal goes to the process itself", error)
+            init.send(number)
+
+
+def exit_status(executor: Executor, id: str) -> ExitStatus | None:
+    """Return how the last life of a plugin ended; ``None`` if nobody knows."""
+    with contextlib.suppress(NotFound):
+        return executor.exit_status(id)
+    return None
+
+
+def _ends_within(init: InitProcess, timeout: float | None) -> bool:
+    poll = select.poll()
+    poll.register(init.pidfd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,63 @@
+"""Which containerd, root and versions are used, and how many plugins there are; nothing is started for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from pluginexec import __version__, machine
+from pluginexec.doctor.checkup import Place
+from pluginexec.errors import NotFound, PluginExecError
+from pluginexec.host.drivers import DRIVERS
+from pluginexec.host.embedded import choose, is_private, private_address
+from pluginexec.host.host import Host
+from pluginexec.host.views import view
+
+
+def facts(address: str | None, namespace: str, root: Path) -> dict[str, Any]:
+    """Return all that ``info`` tells; a version that cannot be found out is empty."""
+    place = Place.of(address, namespace, root)
+    used = _address(place)
+    return {
+        "version": __version__,
+        "root": root,
+        "namespace": namespace,
+        "address": used,
+        "private": is_private(used, root),
+        "listening": place.listening is not None,
+        "serve": machine.serve_runs(root),
+        **_count(Host(root)),
+        "log_driver": DRIVERS[0],
+        "containerd_version": _server_version(place),
+        "ctr_version": machine.find_program("ctr").version,
+        "runc_version": machine.find_program("runc").version,
+        "kernel": os.uname().release,
+        "cgroup_version": machine.cgroup_version(),
+    }
+
+
+def _address(place: Place) -> str:
+    """Return where the next command finds containerd: where one listens, else where it starts one."""
+    if place.listening:
+        return place.listening.address
+    with contextlib.suppress(PluginExecError):  # the root's path is too long for a socket
+        return private_address(place.root)
+    return choose(place.address).address
+
+
+def _count(host: Host) -> dict[str, int]:
+    counts = {"running": 0, "paused": 0, "stopped": 0}
+    for id in host.records.ids():
+        with contextlib.suppress(NotFound):  # removed meanwhile
+            state = view(host, id)["state"]
+            counts[state if state in counts else "stopped"] += 1
+    return counts
+
+
+def _server_version(place: Place) -> str:
+    if place.listening:
+        with contextlib.suppress(PluginExecError):
+            return place.listening.new_client(place.namespace).server_version()
+    return ""

@@ -1,0 +1,287 @@
+"""What was asked for of each plugin, and what became of it, on disk.
+
+::
+
+    ROOT/plugins/ID/
+      lock              flock: held by whoever is at work on the plugin: by `run` in the foreground and `serve` always
+      plugin.json       what was asked for
+      config.json       the OCI spec
+      state.json        what became of it; written only by the holder of the lock
+      stopped           there if a person stopped it: no restart policy starts it again
+
+The record is what docker calls the container; containerd's container is there only while the plugin runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pluginexec.checks import check_id
+from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
+from pluginexec.pidfds import InitProcess, start_seconds
+from pluginexec.root import absolute, await_lock, file_error
+
+_T = TypeVar("_T", "Record", "State")
+_TIMES = ("created_at", "started_at", "finished_at")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was asked for when a plugin was created.
+
+    ``detached``: its output goes to a logger of its own, not to FIFOs that the process which runs it reads.
+    """
+
+    id: str
+    created_at: datetime
+    address: str
+    namespace: str
+    command: list[str]
+    labels: dict[str, str] = field(default_factory=dict)
+    log_driver: str = "json-file"
+    log_opts: dict[str, str] = field(default_factory=dict)
+    restart: str = "no"
+    auto_remove: bool = False
+    stop_signal: str = "SIGTERM"
+    runtime: str | None = None
+    detached: bool = True
+
+
+@dataclass(frozen=True)
+class State:
+    """What became of a plugin: ``status`` is created, running, restarting or exited.
+
+    ``pid_started``: when its process started, in seconds since the boot; with it, a pid that the kernel gave to
+    another process is not taken for it.
+    """
+
+    status: str = "created"
+    pid: int = 0
+    pid_started: float = 0.0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restart_count: int = 0
+    error: str = ""
+
+
+class Records:
+    """The records of one root. Every method raises ``NotFound`` for an id without one."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = absolute(root)
+        self._plugins = self.root / "plugins"
+
+    def ids(self) -> list[str]:
+        """List the ids, those that were created last first."""
+        created = {}
+        with contextlib.suppress(FileNotFoundError):
+            for path in self._plugins.glob("[!.]*/plugin.json"):
+                if path.parent.name.startswith("."):  # one that is being made
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    created[path.parent.name] = path.stat().st_mtime_ns
+        return sorted(created, key=lambda id: created[id], reverse=True)
+
+    def resolve(self, reference: str) -> str:
+        """Return the id that is meant: an id, or the beginning of just one."""
+        ids = self.ids()
+        if reference in ids:
+            return reference
+        found = [id for id in ids if reference and id.startswith(reference)]
+        if len(found) > 1:
+            raise InvalidArgument(f"{shown(reference)} is the beginning of {len(found)} ids; give more of it")
+        if not found:
+            hint = "'pluginexec ps -a' lists all"
+            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.root)!r})", hint=hint)
+        return found[0]
+
+    def directory(self, id: str) -> Path:
+        """Return where the files of a plugin are, its logs too."""
+        return self._plugins / check_id(id)
+
+    def record(self, id: str) -> Record:
+        """Return what was asked for."""
+        return _decode(Record, self._read(id, "plugin.json"), id)
+
+    def state(self, id: str) -> State:
+        """Return what became of it, as far as anybody wrote it down."""
+        return _decode(State, self._read(id, "state.json"), id)
+
+    def spec(self, id: str) -> dict[str, Any]:
+        """Return its OCI spec."""
+        return self._read(id, "config.json")
+
+    def create(self, record: Record, spec: dict[str, Any]) -> None:
+        """Make the record of a plugin, whole or not at all; ``AlreadyExists`` if there is one."""
+        directory = self.directory(record.id)
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._plugins.mkdir(mode=0o700, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=".", dir=self._plugins))
+            try:
+                _write(draft / "config.json", spec)
+                _write(draft / "state.json", _encode(State()))
+                _write(draft / "plugin.json", _encode(record))
+                if directory.exists() and not (directory / "plugin.json").exists():
+                    shutil.rmtree(directory, ignore_errors=True)  # left by a removal that was killed
+                draft.rename(directory)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        except OSError as error:
+            if directory.exists():
+                hint = "remove it with 'pluginexec rm', start it, or choose another name"
+                raise AlreadyExists(
+                    "there is a plugin of this id", operation="create", id=record.id, hint=hint
+                ) from error
+            raise file_error(error, f"directory {str(directory)!r} cannot be made") from error
+
+    def write_state(self, id: str, state: State) -> None:
+        """Write down what became of it; only the holder of the lock may."""
+        _write_whole(self.directory(id) / "state.json", _encode(state), id)
+
+    def change_state(self, id: str, **changes: Any) -> State:
+        """Write some fields of the state anew, and return it; only the holder of the lock may."""
+        state = replace(self.state(id), **changes)
+        self.write_state(id, state)
+        return state
+
+    def remove(self, id: str) -> None:
+        """Remove the record and the logs; only the holder of the lock may."""
+        directory = self.directory(id)
+        with contextlib.suppress(FileNotFoundError):
+            # plugin.json first: half a record would be worse than none.
+            (directory / "plugin.json").unlink()
+        shutil.rmtree(directory, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self, id: str, timeout: float = 0.0) -> Iterator[None]:
+        """Hold the lock of a plugin; ``DeadlineExceeded`` if somebody else still does after ``timeout`` seconds."""
+        path = self.directory(id) / "lock"
+        try:
+            descriptor = await_lock(path, timeout)
+        except FileNotFoundError as error:
+            raise _missing(id) from error
+        except OSError as error:
+            raise file_error(error, f"lock {str(path)!r} cannot be taken") from error
+        if descriptor is None:
+            raise DeadlineExceeded("another process is at work on it", id=id, hint="see who: fuser " + str(path))
+        try:
+            if not _is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
+                raise _missing(id)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_locked(self, id: str) -> bool:
+        """Tell whether somebody is at work on a plugin at this moment."""
+        try:
+            with self.lock(id):
+                return False
+        except DeadlineExceeded:
+            return True
+
+    def stopped(self, id: str) -> bool:
+        """Tell whether a person stopped it."""
+        return (self.directory(id) / "stopped").exists()
+
+    def mark_stopped(self, id: str) -> None:
+        """Note that a person stopped it; anybody may, and before the signal is sent."""
+        path = self.directory(id) / "stopped"
+        try:
+            path.touch(mode=0o600)
+        except FileNotFoundError as error:
+            raise _missing(id) from error
+        except OSError as error:
+            raise file_error(error, f"{str(path)!r} cannot be made") from error
+
+    def clear_stopped(self, id: str) -> None:
+        """Note that it is to run again."""
+        (self.directory(id) / "stopped").unlink(missing_ok=True)
+
+    def _read(self, id: str, name: str) -> dict[str, Any]:
+        path = self.directory(id) / name
+        try:
+            content = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _missing(id) from error
+        except OSError as error:
+            raise file_error(error, f"file {str(path)!r} cannot be read") from error
+        except ValueError as error:
+            raise Unknown(f"file {str(path)!r} is not json: {error}", id=id, hint="remove its directory") from error
+        assert isinstance(content, dict)
+        return content
+
+
+def hold_process(state: State) -> InitProcess | None:
+    """Return the process of a state, held; ``None`` if it has ended. Close it in the end."""
+    if state.status != "running" or not state.pid:
+        return None
+    init = InitProcess.open(state.pid)
+    if init and start_seconds(state.pid) != state.pid_started:
+        init.close()
+        return None
+    return init
+
+
+def is_alive(state: State) -> bool:
+    """Tell whether the process of a state lives; asks the kernel, and starts no process."""
+    init = hold_process(state)
+    if init:
+        init.close()
+    return init is not None
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
+
+
+def _missing(id: str) -> NotFound:
+    return NotFound("no such plugin", id=id, hint="'pluginexec ps -a' lists all")
+
+
+def _encode(value: Record | State) -> dict[str, Any]:
+    content = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {key: item.isoformat() if isinstance(item, datetime) else item for key, item in content.items()}
+
+
+def _decode(kind: type[_T], content: dict[str, Any], id: str) -> _T:
+    known = {each.name for each in fields(kind)}
+    values = {key: value for key, value in content.items() if key in known}  # a later version may know more
+    try:
+        for key in _TIMES:
+            if values.get(key):
+                values[key] = datetime.fromisoformat(values[key])
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise Unknown(f"its record is not understood: {error}", id=id, hint="remove its directory") from error
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _write_whole(path: Path, content: dict[str, Any], id: str) -> None:
+    draft = path.with_suffix(f".new{os.getpid()}")
+    try:
+        _write(draft, content)
+        draft.replace(path)
+    except FileNotFoundError as error:
+        raise _missing(id) from error
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise file_error(error, f"file {str(path)!r} cannot be written") from error

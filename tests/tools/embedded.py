@@ -1,0 +1,35 @@
+"""Roots that may have a private containerd: their paths are short, and it is ended with all that it runs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pluginexec import Containerd
+from pluginexec.daemonfiles import DaemonFiles
+from pluginexec.host.embedded import directory
+
+NOBODY = "/nonexistent/containerd.sock"
+"""An address where nothing listens."""
+
+
+def running(root: Path) -> list[int]:
+    """The pids of the root's private containerd."""
+    return list(DaemonFiles(directory(root)).processes())
+
+
+@contextmanager
+def short_root() -> Iterator[Path]:
+    """A root directory."""
+    root = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
+    try:
+        yield root
+        if directory(root).exists():
+            with Containerd(directory(root)):  # it adopts what was left, and ends it
+                pass
+        assert not running(root)
+    finally:
+        shutil.rmtree(root)
