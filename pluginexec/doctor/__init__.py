@@ -1,0 +1,1 @@
+"""The doctor: can plugins run here, and what to do if not."""
