@@ -6,6 +6,7 @@ Real: everything.
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,14 +19,14 @@ import pluginexec
 
 NAMES = (
     *("PLUGIN_NAMESPACE", "Containerd", "Executor", "ExitHandler", "ExitStatus", "Remote"),
-    *("EventInfo", "EventType", "Sink", "Writer", "default_spec", "load_spec"),
+    *("EventInfo", "EventType", "JsonFile", "Sink", "Writer", "default_spec", "load_spec"),
     *("PluginExecError", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "InvalidArgument", "NotFound"),
     *("PermissionDenied", "Unavailable", "Unknown"),
 )
 DOCUMENTED = [
     pytest.param(value, id=name)
-    for name, value in sorted(vars(pluginexec).items())
-    if name in pluginexec.__all__ and (inspect.isclass(value) or inspect.isfunction(value))
+    for name, value in sorted((name, getattr(pluginexec, name)) for name in pluginexec.__all__)
+    if inspect.isclass(value) or inspect.isfunction(value)
 ]
 
 
@@ -48,6 +49,24 @@ def test_nothing_else_is_public() -> None:
         if not name.startswith("_") and not inspect.ismodule(value) and name not in pluginexec.__all__
     }
     assert others <= {"annotations"}
+
+
+def test_public_names_are_found_before_anybody_asked_for_them() -> None:
+    script = "import pluginexec; print(*dir(pluginexec)); from pluginexec import *; print(*sorted(globals()))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=60, capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        assert set(NAMES) <= set(line.split())
+
+
+def test_a_name_that_is_not_public_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'pluginexec' has no attribute 'Nonsense'"):
+        pluginexec.Nonsense  # type: ignore[attr-defined] # noqa: B018
+    with pytest.raises(ImportError, match="Nonsense"):
+        from pluginexec import Nonsense  # type: ignore[attr-defined] # noqa: F401
+
+
+def test_the_version_is_told_without_asking_what_is_installed() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", pluginexec.__version__)
 
 
 @pytest.mark.parametrize("value", DOCUMENTED)

@@ -104,3 +104,9 @@ class StandardStream:
 
     def close(self) -> None:
         """Leave it open."""
+
+
+def write_all(stream: StandardStream, data: bytes) -> None:
+    """Write all of ``data``; what nobody reads any more is discarded."""
+    while data:
+        data = data[stream.write(data) :]

@@ -1,95 +1,74 @@
-"""``pluginexec run``: one plugin in the foreground."""
+"""``pluginexec run``: create a plugin and start it, in the foreground or in the background."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import click
 
+from pluginexec.cli.container_options import ContainerFlags
+from pluginexec.cli.creating import creating_options, planned
 from pluginexec.cli.foreground import Signals, StandardStream
-from pluginexec.daemon import Containerd
+from pluginexec.cli.settings import Settings
 from pluginexec.errors import Unknown
-from pluginexec.executor import DEFAULT_ROOT, Executor
-from pluginexec.remote import Remote
-from pluginexec.root import file_error
-from pluginexec.spec import default_spec, load_spec
+from pluginexec.host.drivers import attached_sinks
+from pluginexec.host.embedded import watched
+from pluginexec.host.host import Host
+from pluginexec.host.records import Record
+from pluginexec.types import ExitStatus
 
 
 # What follows the command of the plugin belongs to it.
 @click.command(name="run", context_settings={"allow_interspersed_args": False})
-@click.option("--id", metavar="ID", help="The container's id; by default a random one.")
-@click.option("--root", metavar="DIR", help="Keep the state here; by default in a directory for this run alone.")
-@click.option(
-    "--address",
-    metavar="SOCK",
-    help="containerd's socket; by default $CONTAINERD_ADDRESS, else the machine's, else a private containerd.",
-)
-@click.option("--rootfs", metavar="DIR", help="Run CMD on this root file system, with a default spec.")
-@click.argument("arguments", metavar="(BUNDLE | --rootfs DIR -- CMD [ARG...])", nargs=-1, type=click.UNPROCESSED)
-def command(
-    id: str | None, root: str | None, address: str | None, rootfs: str | None, arguments: tuple[str, ...]
-) -> int:
-    """Run a plugin in the foreground.
+@click.option("--detach", "-d", is_flag=True, help="Start it in the background, and print its id.")
+@creating_options
+@click.pass_obj
+def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked: Any) -> int:
+    """Create a plugin and start it.
 
-    Its stdout and stderr are passed on untouched; SIGINT, SIGTERM and SIGHUP go to the plugin, and the third of them
-    kills it. The exit code is the plugin's, 128+n if signal n ended it, and 125 for an error of pluginexec.
+    In the foreground its stdout and stderr are passed on untouched; SIGINT, SIGTERM and SIGHUP go to the plugin, and
+    the third of them kills it. The exit code is the plugin's, 128+n if signal n ended it, 125 for an error of
+    pluginexec, 126 for a command that cannot be executed, and 127 for one that is not there.
+
+    With -d it goes on without any process of pluginexec; 'pluginexec logs' shows what it printed.
+
+    Where nothing listens on containerd's address, a private containerd is started under the root directory.
     """
-    id = id or f"run-{secrets.token_hex(6)}"
-    if rootfs is None and len(arguments) != 1:
-        raise click.UsageError("give one bundle directory, or --rootfs DIR and a command")
-    if rootfs is not None and not arguments:
-        raise click.UsageError("give a command to run on the root file system")
-    # Before anything is started: a bad spec is told at once.
-    spec = load_spec(arguments[0]) if rootfs is None else default_spec(rootfs, arguments, id=id)
+    if not detach and asked["restart"] != "no":
+        raise click.UsageError("--restart needs --detach: in the foreground, nobody is there to start it again")
+    with Signals() as signals:
+        record, spec = planned(settings, flags, detached=detach, **asked)
+        host = Host(settings.root)
+        host.records.create(record, spec)
+        try:
+            if detach:
+                host.start(record.id)
+                click.echo(record.id)
+                return 0
+            status = _in_foreground(host, record, signals)
+        except BaseException:
+            host.discard(record.id)
+            raise
+    if status.exit_code is None:
+        raise Unknown("it has ended, and nobody knows its exit code any more", operation="run", id=record.id)
+    return status.exit_code
+
+
+def _in_foreground(host: Host, record: Record, signals: Signals) -> ExitStatus:
+    id = record.id
+    sinks = attached_sinks(record, host.records.directory(id), StandardStream(1), StandardStream(2))
     with (
-        Signals() as signals,
-        _root(root) as root_dir,
-        _remote(address, root_dir) as remote,
-        Executor(root_dir, remote) as executor,
+        host.records.lock(id),
+        watched(record.address, host.records.root),
+        host.executor(record) as executor,
         signals.forwarded(lambda number: executor.signal(id, number)) as started,
     ):
-        executor.create(id, spec, StandardStream(1), StandardStream(2))
+        host.launch(executor, record, *sinks)
         started()
         try:
             status = executor.wait(id)
         except BaseException:
             executor.stop(id, timeout=0)
             raise
-    if status.exit_code is None:
-        raise Unknown("it has ended, and nobody knows its exit code any more", operation="run", id=id)
-    return status.exit_code
-
-
-@contextmanager
-def _root(root: str | None) -> Iterator[Path]:
-    if root is not None:
-        yield Path(root).absolute()
-        return
-    try:
-        Path(DEFAULT_ROOT).mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix="run-", dir=DEFAULT_ROOT))
-    except OSError as error:
-        raise file_error(error, f"no directory can be made in {DEFAULT_ROOT!r}") from error
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _remote(address: str | None, root: Path) -> Iterator[Remote]:
-    chosen = Remote(address) if address is not None else Remote()
-    if address is not None or os.environ.get("CONTAINERD_ADDRESS") or chosen.listens():
-        yield chosen
-        return
-    with Containerd(root / "containerd") as containerd:
-        click.echo(
-            f"pluginexec: no containerd at {chosen.address}; a private one runs for as long as this plugin", err=True
-        )
-        yield containerd.remote
+        host.ended(record, status)
+    return status

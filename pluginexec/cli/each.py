@@ -1,0 +1,24 @@
+"""What commands for several plugins share: each is tried, each failure is one line, and the last word is the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import click
+
+from pluginexec.cli.errors import show_error
+from pluginexec.errors import PluginExecError
+
+
+def for_each(references: Iterable[str], work: Callable[[str], object], *, echo: bool = True) -> int:
+    """Call ``work`` with each reference, print that as docker does, and return the exit code."""
+    code = 0
+    for reference in dict.fromkeys(references):
+        try:
+            work(reference)
+        except PluginExecError as error:
+            code = show_error(error)
+        else:
+            if echo:
+                click.echo(reference)
+    return code

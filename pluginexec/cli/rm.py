@@ -1,0 +1,20 @@
+"""``pluginexec rm``: remove plugins and their logs."""
+
+from __future__ import annotations
+
+import click
+
+from pluginexec.cli.completing import complete_id
+from pluginexec.cli.each import for_each
+from pluginexec.cli.settings import Settings
+from pluginexec.host.host import Host
+
+
+@click.command(name="rm")
+@click.option("--force", "-f", is_flag=True, help="Kill those that run first.")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_id)
+@click.pass_obj
+def command(settings: Settings, force: bool, ids: tuple[str, ...]) -> int:
+    """Remove plugins that do not run, with all that is kept of them, their logs too."""
+    host = Host(settings.root)
+    return for_each(ids, lambda id: host.remove(host.records.resolve(id), force=force))
