@@ -21,7 +21,9 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
 from pluginexec.client import Client
+from tests.tools import embedded
 from tests.tools.harness import Exits, held_descriptors, live_children, our_threads, wait_until
+from tests.tools.plugins import Plugins
 from tests.tools.rootfs import make_rootfs
 
 _numbers = itertools.count(1)
@@ -93,6 +95,13 @@ def mortal(no_leaks: None) -> Iterator[Containerd]:
 
 
 @pytest.fixture
+def short_root(no_leaks: None) -> Iterator[Path]:
+    """A root that may have a private containerd."""
+    with embedded.short_root() as root:
+        yield root
+
+
+@pytest.fixture
 def remote(containerd: Containerd) -> Remote:
     """How to reach the private containerd."""
     return containerd.remote
@@ -160,6 +169,14 @@ def new_executor(
 def executor(new_executor: Callable[..., Executor]) -> Executor:
     """An executor with the handler that remembers."""
     return new_executor()
+
+
+@pytest.fixture
+def plugins(
+    clean_namespace: None, root_dir: Path, containerd: Containerd, new_id: Callable[[], str], shell: Any
+) -> Plugins:
+    """Plugins with records, under the test's root."""
+    return Plugins(root_dir, containerd.address, new_id, shell)
 
 
 @pytest.fixture

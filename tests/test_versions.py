@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,11 +21,11 @@ from typing import Any
 import psutil
 import pytest
 
-import pluginexec
 from pluginexec import Executor, Remote, client, versions
 from pluginexec.versions import TRIED, series, warn_if_untried
 from tests.tools.fakes import fake_command
 from tests.tools.harness import PATIENCE, Exits, live_children, wait_until
+from tests.tools.probe import environment, pluginexec
 
 Shell = Callable[..., dict[str, Any]]
 
@@ -230,11 +229,11 @@ def test_the_command_line_shows_the_warning_on_stderr_once(
 ) -> None:
     ctr = Wrapped(tmp_path / "bin", claim("2.9.0", "2.9.0"))
     forever = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
-    where = ["--address", remote.address, "--root", str(root_dir), "--rootfs", str(rootfs)]
-    argv = [sys.executable, "-m", "pluginexec", "run", *where, "--", "sh", "-c", forever]
-    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    where = ("--address", remote.address, "--root", root_dir)
+    argv = pluginexec(*where, "run", "--rm", "--rootfs", rootfs, "--", "sh", "-c", forever)
+    env = environment(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment) as process:
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=env) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
@@ -255,7 +254,7 @@ def test_every_room_that_speaks_of_one_series_stands_in_the_table() -> None:
     lines = versions.__doc__[versions.__doc__.index("====") :].splitlines()
     (column,) = (line.index("room") for line in lines if line.startswith("what "))
     rooms = set(re.findall(r"[a-z]+", " ".join(line[column:] for line in lines))) - {"room"}
-    house = Path(pluginexec.__file__).parent
+    house = Path(versions.__file__).parent
     speak = {file.stem for file in house.rglob("*.py") if re.search(r"\b(1\.6|1\.7|2\.1)\b", file.read_text())}
     assert speak - rooms - {"versions"} == set(), "the table in pluginexec/versions.py lacks them"
     assert {room for room in rooms if not (house / f"{room}.py").exists()} == set()

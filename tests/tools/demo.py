@@ -67,10 +67,13 @@ def main() -> int:
         directory = Path(name)
         rootfs = make_rootfs(directory / "rootfs")
         print(f"made a root file system of busybox in {rootfs}")
-        options = ["--root", str(directory / "state"), "--rootfs", str(rootfs)]
-        command = ["pluginexec", "run", *options, "--", "sh", "-c", SCRIPT]
+        pluginexec = ["pluginexec", "--root", str(directory / "state")]
+        command = [*pluginexec, "run", "--rm", "--rootfs", str(rootfs), "--", "sh", "-c", SCRIPT]
         print(f"$ {shlex.join(command)}", flush=True)
-        code, out, err = run(command)
+        try:
+            code, out, err = run(command)
+        finally:  # it leaves a containerd that it had to start to the next command, and there is none
+            subprocess.run([*pluginexec, "daemon", "stop", "--all"], check=True)
     print(f"exit code {code}")
     # pluginexec itself may add to stderr: that it started a containerd of its own
     good = {

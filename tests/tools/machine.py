@@ -17,6 +17,9 @@ PACKAGES = {
     "containerd-shim-runc-v2": "containerd",
     "runc": "runc",
     "static busybox": "busybox-static",
+    "tmux": "tmux",
+    "zsh": "zsh",
+    "fish": "fish",
 }
 INSTALL = (
     *("install", "--yes", "--no-install-recommends"),
