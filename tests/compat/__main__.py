@@ -1,8 +1,8 @@
 """Run the tests on the containerds of Debian's newer suites, one after the other: ``python -m tests.compat``.
 
-Run it from the repository's root, as root; arguments go to pytest. It ends with one line for each version and one
-for all, and with 0 if all tests passed on all of them. The packages are kept in ``.tox/debian``; remove that to have
-them fetched anew.
+Run it from the repository's root, as root; ``--suite NAME`` first takes that one alone, and arguments go to pytest.
+It ends with one line for each version and one for all, and with 0 if all tests passed on all of them. The packages are
+kept in ``.tox/debian``; remove that to have them fetched anew.
 """
 
 from __future__ import annotations
@@ -75,8 +75,14 @@ def run_suite(suite: str, arguments: list[str]) -> tuple[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Run the tests on all suites; return the exit code."""
+    suites = list(SUITES)
+    if arguments[:1] == ["--suite"]:
+        suites, arguments = arguments[1:2], arguments[2:]
+        if not set(suites) <= set(SUITES) or not suites:
+            print(f"--suite must be one of {', '.join(SUITES)}", file=sys.stderr)
+            return 2
     outcomes = {}
-    for suite in SUITES:
+    for suite in suites:
         tested, outcome = run_suite(suite, arguments)
         outcomes[tested] = outcome
         if outcome == INTERRUPTED:

@@ -184,6 +184,15 @@ def test_after_an_interruption_nothing_more_is_run(runs: Runs, capsys: Captured)
     ]
 
 
+def test_one_suite_can_be_run_alone_and_others_are_refused(runs: Runs, capsys: Captured) -> None:
+    assert runner.main(["--suite", "sid", "-x"]) == 0
+    assert runs.ran == [("2.1.9+unknown", ["-x"])]
+    for wrong in (["--suite", "bookworm"], ["--suite"]):
+        assert runner.main(wrong) == 2
+        assert "must be one of trixie, sid" in capsys.readouterr().err
+    assert len(runs.ran) == 1
+
+
 def test_what_is_expected_of_debian_is_what_was_tried() -> None:
     assert set(runner.SUITES.values()) <= set(TRIED)
 

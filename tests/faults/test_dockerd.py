@@ -6,6 +6,8 @@ of a plugin, which dockerd dials once, is this process's.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -42,6 +44,19 @@ while :; do i=$((i+1)); echo out $i; echo err $i >&2; sleep 0.01; done
 @pytest.fixture
 def dockerd(mortal: Containerd) -> Iterator[Dockerd]:
     """A dockerd on the test's containerd; afterwards the machine is as it was."""
+    with one_at_a_time():
+        yield from a_dockerd(mortal)
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other test run has a dockerd: all of them share ``/run/docker/plugins``."""
+    with (Path(tempfile.gettempdir()) / "px-dockerd.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def a_dockerd(mortal: Containerd) -> Iterator[Dockerd]:
     before = traces()
     directory = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
     dockerd = Dockerd(directory, mortal.address)
