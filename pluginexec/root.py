@@ -205,17 +205,20 @@ def _read(path: Path) -> bytes:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
 
 
-def await_lock(path: Path, timeout: float, *, shared: bool = False) -> int | None:
+def await_lock(path: Path, timeout: float, *, shared: bool = False, make: bool = True) -> int | None:
     """Return what ``take_lock`` does, after ``timeout`` seconds at most."""
     deadline = time.monotonic() + timeout
-    while (lock := take_lock(path, shared=shared)) is None and time.monotonic() < deadline:
+    while (lock := take_lock(path, shared=shared, make=make)) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     return lock
 
 
-def take_lock(path: Path, *, shared: bool = False) -> int | None:
-    """Return a descriptor that holds the lock on ``path``, or ``None`` if somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def take_lock(path: Path, *, shared: bool = False, make: bool = True) -> int | None:
+    """Return a descriptor that holds the lock on ``path``, or ``None`` if somebody else holds it.
+
+    Without ``make``, the file must be there.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -130,6 +130,7 @@ class Records:
             self._plugins.mkdir(mode=0o700, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=".", dir=self._plugins))
             try:
+                (draft / "lock").touch(mode=0o600)
                 _write(draft / "config.json", spec)
                 _write(draft / "state.json", _encode(State()))
                 _write(draft / "plugin.json", _encode(record))
@@ -170,7 +171,8 @@ class Records:
         """Hold the lock of a plugin; ``DeadlineExceeded`` if somebody else still does after ``timeout`` seconds."""
         path = self.directory(id) / "lock"
         try:
-            descriptor = await_lock(path, timeout)
+            # Not made here: it would keep the directory of a plugin that is being removed.
+            descriptor = await_lock(path, timeout, make=False)
         except FileNotFoundError as error:
             raise _missing(id) from error
         except OSError as error:

@@ -190,8 +190,8 @@ def test_who_waited_for_the_lock_of_a_plugin_that_was_removed_is_told(
     found: list[BaseException] = []
     tried = threading.Event()
 
-    def try_lock(path: Path, *, shared: bool = False) -> int | None:
-        lock = take_lock(path, shared=shared)
+    def try_lock(path: Path, **options: bool) -> int | None:
+        lock = take_lock(path, **options)
         if lock is None:
             tried.set()
         return lock
@@ -218,16 +218,24 @@ def test_a_lock_on_a_file_that_is_no_longer_the_plugins_is_none(
 ) -> None:
     records.create(record("one"), {})
 
-    def lock_too_late(path: Path, timeout: float) -> int | None:
+    def lock_too_late(path: Path, timeout: float, **options: bool) -> int | None:
         lock = take_lock(path)
         records.remove("one")
         records.create(record("one"), {})
-        (records.directory("one") / "lock").touch()
         return lock
 
     monkeypatch.setattr("pluginexec.host.records.await_lock", lock_too_late)
     with pytest.raises(NotFound), records.lock("one"):
         pass
+
+
+def test_who_comes_for_the_lock_of_a_plugin_that_is_being_removed_makes_nothing(records: Records) -> None:
+    records.create(record("one"), {})
+    for path in records.directory("one").iterdir():
+        path.unlink()
+    with pytest.raises(NotFound), records.lock("one"):
+        pass
+    records.directory("one").rmdir()
 
 
 def test_the_mark_of_a_person_who_stopped_it_is_set_and_taken_away(records: Records) -> None:
