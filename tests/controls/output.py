@@ -29,8 +29,8 @@ OUTPUT = (
     Guard(
         "the logger holds what nobody has read",
         "logger.py",
-        "quote(os.fsencode(script + hold)",
-        "quote(os.fsencode(script)",
+        "log_uri(script + hold)",
+        "log_uri(script)",
         f"{RESTORE}::test_last_words_are_kept_though_the_task_is_deleted_while_nobody_reads",
         r"assert b'' == b'1\\n2",
     ),

@@ -13,6 +13,7 @@ import pytest
 
 from pluginexec import Executor, FailedPrecondition, NotFound
 from pluginexec.root import EXITS_KEPT, Root
+from tests.tools.harness import wait_until
 
 TICK = "while :; do sleep 0.05; done"
 New = Callable[..., Executor]
@@ -61,7 +62,8 @@ def test_no_exit_record_of_a_shared_root_is_removed(tmp_path: Any) -> None:
 
 def test_the_pid_is_that_of_the_init_process(executor: Executor, shell: Any, id: str) -> None:
     executor.create(id, shell(id, TICK))
-    assert psutil.Process(executor.pid(id)).cmdline()[-1] == TICK
+    # The runtime has let it go, but it may not have executed its command yet.
+    wait_until(lambda: psutil.Process(executor.pid(id)).cmdline()[-1:] == [TICK], "its command line")
     executor.stop(id, timeout=0)
     with pytest.raises(NotFound):
         executor.pid(id)
