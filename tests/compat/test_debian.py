@@ -6,6 +6,7 @@ Real: the files. A script plays apt-get; ``python -m tests.compat`` runs the rea
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,11 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(cache: Path) -> None:
     cache.write_text("in the way")
     with pytest.raises(RuntimeError, match="cannot be unpacked"):
         debian.unpacked("containerd", "sid")
+
+
+def test_two_that_want_a_package_at_once_fetch_it_once(cache: Path) -> None:
+    log = play_apt_get(cache, f"mkdir {cache}/busy || exit 100; sleep 0.1; rmdir {cache}/busy; {DOWNLOAD}")
+    with ThreadPoolExecutor(4) as pool:
+        trees = list(pool.map(debian.unpacked, ["x"] * 4))
+    assert set(trees) == {cache / "own" / "x"}
+    assert sum(" download " in line for line in log.read_text().splitlines()) == 1

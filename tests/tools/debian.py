@@ -5,9 +5,12 @@ apt gets lists, state and cache of its own there, so the machine's stay as they 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".tox" / "debian"
@@ -23,13 +26,22 @@ def unpacked(package: str, suite: str | None = None) -> Path:
     """
     place = CACHE / (suite or "own")
     tree = place / package
-    if tree.is_dir():
-        return tree
     try:
-        _unpack(package, suite, place, tree)
+        with _one_at_a_time():
+            if not tree.is_dir():
+                _unpack(package, suite, place, tree)
     except OSError as error:
         raise RuntimeError(f"{package} of Debian cannot be unpacked: {error}") from error
     return tree
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for other test runs: apt-get does not wait for the lock of its lists."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _unpack(package: str, suite: str | None, place: Path, tree: Path) -> None:
