@@ -54,7 +54,7 @@ def log_options(command: _F) -> _F:
 @log_options
 @click.argument("id", metavar="ID", shell_complete=complete_id)
 @click.pass_obj
-def command(settings: Settings, id: str, **asked: Any) -> None:
+def command(settings: Settings, /, id: str, **asked: Any) -> None:
     """Print what a plugin has printed: its stdout to stdout, its stderr to stderr.
 
     -t, --since and --until need the log driver json-file; a raw log has no times. After -f, the log is shown to its

@@ -5,7 +5,7 @@
     ROOT/managed/
       lock              flock: held, for a moment, by whoever begins a draft or clears away old ones
       NAME/             a plugin: ``managedfiles`` tells what is in it
-      .XXXX/            a draft, or what is left of one that is removed; its lock is held as long as somebody works on it
+      .XXXX/            a draft, or what is left of one that is removed; its lock is held while one is at work
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec.checks import check_id
-from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PluginExecError, Unknown, shown
+from pluginexec.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    PluginExecError,
+    Unknown,
+    shown,
+)
 from pluginexec.host.managedfiles import ManagedFiles
 from pluginexec.host.records import Records, is_at, meant, read_whole, write_whole
 from pluginexec.managed.config import PluginConfig, load_config
@@ -107,7 +115,7 @@ class ManagedStore:
     def create(self, managed: Managed, source: str | os.PathLike[str]) -> None:
         """Make a plugin of a directory, or its tar, with ``config.json`` and ``rootfs/``: whole or not at all.
 
-        Raises ``InvalidArgument`` for one that is wrong, and names all that is; ``AlreadyExists`` for a name that is taken.
+        Raises ``AlreadyExists`` for a name that is taken, ``InvalidArgument`` for a bundle that is wrong: all that is.
         """
         from pluginexec.managed.bundle import unpack  # which imports much that only this needs
 
@@ -215,7 +223,8 @@ class ManagedStore:
         if files.exist():
             raise AlreadyExists("plugin already exists", operation="create", id=name, hint=hint)
         if Records(self.root).directory(name).exists():
-            raise AlreadyExists("there is a plugin of this id, which is not managed", operation="create", id=name, hint=hint)
+            problem = "another plugin has this id, which is not managed"
+            raise AlreadyExists(problem, operation="create", id=name, hint=hint)
 
     def _read(self, name: str, path: Path) -> dict[str, Any]:
         try:
@@ -228,7 +237,8 @@ def check_name(name: str) -> str:
     """Return a name if it can be one: an id, and so without docker's ``/`` and ``:``."""
     if "/" in name or ":" in name:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", name.removesuffix(":latest")).strip("-")
-        raise InvalidArgument(f"plugin name {shown(name)} has a '/' or ':', which ids cannot have", hint=f"use {plain!r}")
+        hint = f"use {plain!r}" if plain else "use another"
+        raise InvalidArgument(f"name {shown(name)} has a '/' or ':', which no id can have", hint=hint)
     return check_id(name)
 
 

@@ -23,4 +23,8 @@ def command(settings: Settings, format: str, names: tuple[str, ...]) -> int:
     JSON.
     """
     host = ManagedHost(settings.root)
-    return for_each(names, lambda name: print_document(managed_details(host, host.store.resolve(name)), format), echo=False)
+
+    def inspect(reference: str) -> None:
+        print_document(managed_details(host, host.store.resolve(reference)), format)
+
+    return for_each(names, inspect, echo=False)

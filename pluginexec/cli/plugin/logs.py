@@ -16,7 +16,7 @@ from pluginexec.host.managed import ManagedHost
 @log_options
 @click.argument("name", metavar="NAME", shell_complete=complete_managed)
 @click.pass_obj
-def command(settings: Settings, name: str, **asked: Any) -> None:
+def command(settings: Settings, /, name: str, **asked: Any) -> None:
     """Print what a managed plugin has printed, also since it was last disabled: as 'pluginexec logs' does."""
     host = ManagedHost(settings.root)
     name = host.store.resolve(name)

@@ -74,7 +74,7 @@ def _test_of(key: str, values: list[str]) -> Callable[[Row], bool]:
 
 
 def _has_capability(row: Row, value: str) -> bool:
-    """Tell whether a type is meant: by its name (``volumedriver``), or as it is written (``docker.volumedriver/1.0``)."""
+    """Tell whether a type is meant: ``volumedriver``, or the whole of it, ``docker.volumedriver/1.0``."""
     types = [each.lower() for each in row["types"]]
     return value in types or value in [each.partition("/")[0].rpartition(".")[2] for each in types]
 
