@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -58,43 +58,40 @@ class ManagedHost:
         ``DeadlineExceeded`` for one that does not answer within ``timeout`` seconds. Then nothing of it is left but its
         log.
         """
-        with self.store.changing(name):
+        with _about("enable", name), self.store.changing(name):
             state = self._state(name)
             if self.store.implements(name) is not None and _is_up(state):
-                raise FailedPrecondition("plugin already enabled", operation="enable", id=name)
+                raise FailedPrecondition("plugin already enabled")
             try:
                 if not is_alive(state):
                     self._write_record(name, address, namespace)
                 # One that runs was started by a command that was killed before it had answered.
                 self._ready(name, timeout)
-            except BaseException as error:
+            except BaseException:
                 self._undo(name)
-                if isinstance(error, PluginExecError):
-                    error.operation, error.id = "enable", name
                 raise
 
     def disable(self, name: str, timeout: float = DISABLE_TIMEOUT) -> None:
         """Stop a plugin: SIGTERM, ``timeout`` seconds, SIGKILL; ``FailedPrecondition`` if it is not enabled."""
-        with self.store.changing(name):
+        with _about("disable", name), self.store.changing(name):
             is_due = self.store.implements(name) is not None or _is_up(self._state(name))
             self._put_down(name, timeout)
             if not is_due:
-                raise FailedPrecondition("plugin is already disabled", operation="disable", id=name)
+                raise FailedPrecondition("plugin is already disabled")
 
     def set(self, name: str, pairs: Iterable[str]) -> None:
         """Change what a plugin is enabled with; ``FailedPrecondition`` while it runs."""
-        with self.store.changing(name):
+        with _about("set", name), self.store.changing(name):
             if _is_up(self._state(name)):
-                hint = f"'pluginexec plugin disable {name}' does"
-                raise FailedPrecondition("disable it before setting", operation="set", id=name, hint=hint)
+                hint = f"'pluginexec plugin disable {name}' stops it"
+                raise FailedPrecondition("plugin is enabled, and can be set only while it is disabled", hint=hint)
             self.store.write_settings(name, changed(self.store.config(name), self.store.settings(name), pairs))
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Remove a plugin and its logs; ``FailedPrecondition`` if it runs, unless ``force`` disables it first."""
-        with self.store.changing(name):
+        with _about("remove", name), self.store.changing(name):
             if not force and _is_up(self._state(name)):
-                hint = "disable it first, or use 'plugin rm -f'"
-                raise FailedPrecondition("plugin is enabled", operation="remove", id=name, hint=hint)
+                raise FailedPrecondition("plugin is enabled", hint="disable it first, or use 'plugin rm -f'")
             self._put_down(name, DISABLE_TIMEOUT)
             if self.record(name):
                 self.host.remove(name)
@@ -102,11 +99,11 @@ class ManagedHost:
 
     def call(self, name: str, method: str, body: object, timeout: float) -> Any:
         """Return what a plugin that runs answers to a method; raises as ``pluginexec.managed.calls.call``."""
-        files, config = self.store.files(name), self.store.config(name)
-        if not is_alive(self._state(name)):
-            hint = f"'pluginexec plugin enable {name}' does"
-            raise FailedPrecondition("plugin is not enabled", operation="call", id=name, hint=hint)
-        return call(files.places.exec_dir / config.socket, method, body, timeout=timeout)
+        with _about("call", name):
+            files, config = self.store.files(name), self.store.config(name)
+            if not is_alive(self._state(name)):
+                raise FailedPrecondition("plugin is not enabled", hint=f"'pluginexec plugin enable {name}' starts it")
+            return call(files.places.exec_dir / config.socket, method, body, timeout=timeout)
 
     def _state(self, name: str) -> State:
         """Return the state of its record, after finding out how it ended if nobody has."""
@@ -117,7 +114,11 @@ class ManagedHost:
         words = LastWords(*detached_sinks(self.host.records.record(name), self.host.records.directory(name)))
         words.begin()
         self.host.start(name)
-        self.store.write_implements(name, self._activated(name, words, timeout))
+        try:
+            self.store.write_implements(name, self._activated(name, words, timeout))
+        except PluginExecError as error:
+            error.hint = error.hint or f"'pluginexec plugin logs {name}' shows all that it printed"
+            raise
 
     def _planned(self, name: str, address: str, namespace: str) -> tuple[Record, dict[str, Any]]:
         """Return the record and the spec of a plugin."""
@@ -202,6 +203,16 @@ class ManagedHost:
             self.host.stop(name, timeout)
         files.places.clear()
         files.activated.unlink(missing_ok=True)
+
+
+@contextmanager
+def _about(operation: str, name: str) -> Iterator[None]:
+    """Have the errors say what was tried, and with which plugin."""
+    try:
+        yield
+    except PluginExecError as error:
+        error.operation, error.id = operation, name
+        raise
 
 
 def _is_up(state: State) -> bool:

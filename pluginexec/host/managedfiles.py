@@ -17,12 +17,14 @@ Its record is ``ROOT/plugins/NAME``, made when it is enabled for the first time,
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pluginexec.checks import check_id
 from pluginexec.errors import FailedPrecondition
 from pluginexec.host.records import Record
-from pluginexec.managed.config import load_config
-from pluginexec.managed.places import Places
+
+if TYPE_CHECKING:
+    from pluginexec.managed.places import Places
 
 LABEL = "pluginexec.managed"
 """The label of a managed plugin's record; its value is the name, which is the id, too."""
@@ -39,12 +41,19 @@ class ManagedFiles:
         self.rootfs = self.bundle / "rootfs"
         self.settings = directory / "settings.json"
         self.activated = directory / "activated.json"
-        self.places = Places(directory)
 
     @classmethod
     def of(cls, root: Path, name: str) -> ManagedFiles:
         """Return those of a plugin of a root."""
         return cls(root / "managed" / check_id(name))
+
+    @property
+    def places(self) -> Places:
+        """Return where its socket and its mounts are."""
+        # Imported here, for all commands import this module, and few have to do with managed plugins.
+        from pluginexec.managed.places import Places
+
+        return Places(self.directory)
 
     def exist(self) -> bool:
         """Tell whether there is such a plugin."""
@@ -55,7 +64,9 @@ class ManagedFiles:
 
         The socket of its last life goes: it would hinder the next from listening, and answer nobody.
         """
-        self.places.prepare(load_config(self.bundle))
+        from pluginexec.managed.config import load_config
+
+        self.places.prepare(load_config(self.bundle, quiet=True))
 
 
 def managed_files(root: Path, record: Record) -> ManagedFiles | None:

@@ -3,7 +3,7 @@
 ::
 
     ROOT/managed/
-      lock              flock: held, for a moment, by whoever begins a draft or clears away old ones
+      .lock             flock: held, for a moment, by whoever begins a draft or clears away old ones
       NAME/             a plugin: ``managedfiles`` tells what is in it
       .XXXX/            a draft, or what is left of one that is removed; its lock is held while one is at work
 """
@@ -89,7 +89,7 @@ class ManagedStore:
 
     def config(self, name: str) -> PluginConfig:
         """Return what it is."""
-        return load_config(self.files(name).bundle)
+        return load_config(self.files(name).bundle, quiet=True)
 
     def settings(self, name: str) -> Settings:
         """Return what it is enabled with."""
@@ -123,7 +123,7 @@ class ManagedStore:
         with self._draft() as draft:
             self._refuse_taken(files)  # before all is copied
             new = ManagedFiles(draft)
-            config = load_config(unpack(source, new.bundle))
+            config = load_config(unpack(source, new.bundle), quiet=True)
             write_whole(new.settings, default_settings(config).to_json(), managed.name)
             write_whole(new.managed, {**asdict(managed), "created_at": managed.created_at.isoformat()}, managed.name)
             try:
@@ -209,7 +209,7 @@ class ManagedStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = await_lock(self._directory / "lock", _LOCK_TIMEOUT)
+        lock = await_lock(self._directory / ".lock", _LOCK_TIMEOUT)
         if lock is None:
             raise DeadlineExceeded(f"another command is at work on {str(self._directory)!r}")
         try:

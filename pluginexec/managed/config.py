@@ -111,11 +111,12 @@ class PluginConfig:
         return tuple(dict.fromkeys(each.partition("/")[0].rpartition(".")[2].lower() for each in self.types))
 
 
-def load_config(source: Mapping[str, Any] | str | os.PathLike[str]) -> PluginConfig:
+def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bool = False) -> PluginConfig:
     """Return the checked configuration of ``source``: a dict, the path of a ``config.json``, or the directory of one.
 
-    Raises ``InvalidArgument`` in one line that names the file and every field that is wrong, each with what to put
-    there; ``PermissionDenied`` where this user may not read the file.
+    With ``quiet``, unknown fields are not said in the log: they were before. Raises ``InvalidArgument`` in one line that
+    names the file and every field that is wrong, each with what to put there; ``PermissionDenied`` where this user may
+    not read the file.
     """
     if isinstance(source, Mapping):
         content, name = plain_json(source, "plugin config"), "plugin config"
@@ -128,7 +129,7 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str]) -> PluginCon
     problems = [problem for problem in wrong if not problem.startswith("?")]
     if problems:
         raise InvalidArgument(f"{name}: {'; '.join(problems)}")
-    for unknown in wrong:
+    for unknown in wrong if not quiet else ():
         log.warning("%s: field %s is not known, and ignored", name, unknown.removeprefix("?"))
     return config
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import click
 
+from pluginexec.cli.errors import show_error
 from pluginexec.cli.humanize import human_status
 from pluginexec.cli.output import format_option, print_rows
 from pluginexec.cli.settings import Settings
-from pluginexec.errors import InvalidArgument, NotFound
+from pluginexec.errors import InvalidArgument, NotFound, PluginExecError
 from pluginexec.host.managed import ManagedHost
 from pluginexec.host.managedviews import managed_view
 
@@ -34,26 +34,32 @@ _LONGEST_DESCRIPTION = 20
 )  # fmt: skip
 @format_option(FIELDS)
 @click.pass_obj
-def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str) -> None:
+def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str) -> int:
     """List managed plugins; one is enabled if it runs and has answered to Plugin.Activate."""
     tests = _parse_filters(filters)
     host = ManagedHost(settings.root)
-    rows = []
+    rows, code = [], 0
     for name in host.store.names():
-        with suppress(NotFound):  # removed meanwhile
+        try:
             row = managed_view(host, name)
-            if all(test(row) for test in tests):
-                rows.append(row)
+        except NotFound:  # removed meanwhile
+            continue
+        except PluginExecError as error:  # its files are broken, and the others are not
+            code = show_error(error)
+            continue
+        if all(test(row) for test in tests):
+            rows.append(row)
     if quiet:
         for row in rows:
             click.echo(row["name"])
-        return
+        return code
     for row in rows:
         times = {key: row[key] for key in ("started_at", "finished_at", "exit_code")}
         row["status"] = human_status(row["state"], **times)
         if format == "table" and not no_trunc and len(row["description"]) > _LONGEST_DESCRIPTION:
             row["description"] = row["description"][: _LONGEST_DESCRIPTION - 1] + "…"
     print_rows(rows, format, COLUMNS)
+    return code
 
 
 def _parse_filters(filters: tuple[str, ...]) -> list[Callable[[Row], bool]]:
