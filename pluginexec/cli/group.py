@@ -59,7 +59,6 @@ _SECTIONS = {
         "completion": "Print the script that lets a shell complete commands.",
     },
 }
-COMMANDS = {name: help for section in _SECTIONS.values() for name, help in section.items()}
 
 
 class LazyGroup(click.Group):
@@ -72,15 +71,16 @@ class LazyGroup(click.Group):
         super().__init__(*args, **attributes)
         self._package = package
         self._sections = sections
-        self._helps = {name: help for section in sections.values() for name, help in section.items()}
+        self.helps = {name: help for section in sections.values() for name, help in section.items()}
+        """Each command with its line of help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all."""
-        return sorted(self._helps)
+        return sorted(self.helps)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in self._helps:
+        if cmd_name not in self.helps:
             return None
         command = importlib.import_module(f"{self._package}.{cmd_name}").command
         assert isinstance(command, click.Command)
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections, aligned with each other."""
-        width = max(map(len, self._helps))
+        width = max(map(len, self.helps))
         for section, commands in self._sections.items():
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), help) for name, help in commands.items()])
@@ -97,19 +97,19 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may be meant."""
-        if args[0] not in self._helps and not ctx.resilient_parsing:
+        if args[0] not in self.helps and not ctx.resilient_parsing:
             from pluginexec.cli.errors import did_you_mean
 
-            raise click.UsageError(f"no such command: {args[0]}{did_you_mean(args[0], self._helps)}", ctx)
+            raise click.UsageError(f"no such command: {args[0]}{did_you_mean(args[0], self.helps)}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a name; click's own imports all commands, to ask each for its help."""
         from click.shell_completion import CompletionItem
 
-        names = [name for name in sorted(self._helps) if name.startswith(incomplete)]
+        names = [name for name in sorted(self.helps) if name.startswith(incomplete)]
         return [
-            *(CompletionItem(name, help=self._helps[name]) for name in names),
+            *(CompletionItem(name, help=self.helps[name]) for name in names),
             *click.Command.shell_complete(self, ctx, incomplete),
         ]
 
@@ -187,6 +187,9 @@ def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debu
         raise click.UsageError("the root is empty: give a directory, or leave --root out", ctx)
     ctx.obj = Settings(address, check_namespace(namespace), Path(root).absolute(), debug, log_format)
     configure(debug, log_format)
+
+
+COMMANDS = cli.helps
 
 
 def run(arguments: list[str]) -> object:

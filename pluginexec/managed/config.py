@@ -114,9 +114,9 @@ class PluginConfig:
 def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bool = False) -> PluginConfig:
     """Return the checked configuration of ``source``: a dict, the path of a ``config.json``, or the directory of one.
 
-    With ``quiet``, unknown fields are not said in the log: they were before. Raises ``InvalidArgument`` in one line that
-    names the file and every field that is wrong, each with what to put there; ``PermissionDenied`` where this user may
-    not read the file.
+    With ``quiet``, unknown fields are not said in the log, for they were before. Raises ``InvalidArgument`` in one line
+    that names the file and every field that is wrong, each with what to put there; ``PermissionDenied`` where this user
+    may not read the file.
     """
     if isinstance(source, Mapping):
         content, name = plain_json(source, "plugin config"), "plugin config"

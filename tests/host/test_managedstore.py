@@ -157,9 +157,9 @@ def test_nothing_is_deleted_while_something_stays_mounted(
 
 def test_one_at_a_time_changes_a_plugin(store: ManagedStore, vol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managedstore, "_LOCK_TIMEOUT", 0.0)
-    with store.changing(vol), pytest.raises(DeadlineExceeded, match="another command is at work on it"):
-        with ManagedStore(store.root).changing(vol):
-            pass
+    said = pytest.raises(DeadlineExceeded, match="another command is at work on it")
+    with store.changing(vol), said, ManagedStore(store.root).changing(vol):
+        pass
 
 
 def test_who_waited_for_a_plugin_that_is_removed_meanwhile_finds_none(
