@@ -191,6 +191,8 @@ def _exchange(connection: _Connection, method: str, body: bytes) -> tuple[int, s
         while chunk := response.read1(_CHUNK):
             data += chunk
             connection.hurry()
+        if response.length:  # read1 takes the end of the connection for that of the answer
+            raise http.client.IncompleteRead(bytes(data), response.length)
         return response.status, response.getheader("Content-Type", ""), bytes(data)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError, Unavailable
+from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.executor import Executor
 from pluginexec.managed.calls import Ended, activate, wait_for_socket
 from pluginexec.managed.config import PluginConfig
@@ -75,10 +75,13 @@ class Lives:
         return status
 
     def take_over(self) -> bool:
-        """Look for a life that an earlier process has left; return whether it goes on, and is ours now."""
+        """Look for a life that somebody else has left; return whether it goes on, and is the executor's now."""
         if not self._places.exec_dir.exists():
             return False
-        if self._executor.restore(self._id, self._words.stdout, self._words.stderr):
+        try:
+            if self._executor.restore(self._id, self._words.stdout, self._words.stderr):
+                return True
+        except AlreadyExists:
             return True
         self._places.clear()
         return False

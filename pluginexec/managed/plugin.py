@@ -77,9 +77,10 @@ class ManagedPlugin:
         self._unpacked: Path | None = None
         """What is ours to remove."""
         bundle = Path(source)
-        if not bundle.is_dir():
-            bundle = self._unpacked = unpack(bundle, self._places.directory / "bundle")
         try:
+            if not bundle.is_dir():
+                self._unpacked = self._places.directory / "bundle"
+                bundle = unpack(bundle, self._unpacked)
             self.config: PluginConfig = load_config(bundle / CONFIG)
             self.settings: Settings = changed(self.config, default_settings(self.config), settings)
         except BaseException:
@@ -139,7 +140,9 @@ class ManagedPlugin:
         """
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
             if self._lives.take_over():
-                raise AlreadyExists("it still runs, from an earlier process", hint="disable it first")
+                raise AlreadyExists(
+                    "it runs already, since an earlier process or another object", hint="disable it first"
+                )
             self._start(timeout)
             try:
                 if self._policy.name != "no":

@@ -81,9 +81,14 @@ def plugin_config(name: str) -> dict[str, Any]:
     """Return the configuration of a plugin."""
     config: dict[str, Any] = json.loads(json.dumps(_SETTINGS[name]))  # a copy
     config |= {"description": f"the {name} plugin of the tests", "documentation": ""}
-    config["entrypoint"] = [os.path.realpath(sys.executable), "-I", "-S", "-c", _START.format(name=name)]
+    config["entrypoint"] = python_command(_START.format(name=name))
     config["mounts"] = [*config.get("mounts", []), *(_bound(path) for path in python_files())]
     return config
+
+
+def python_command(script: str) -> list[str]:
+    """Return an entrypoint that runs a script."""
+    return [os.path.realpath(sys.executable), "-I", "-S", "-c", script]
 
 
 def _bound(path: str) -> dict[str, Any]:
