@@ -21,6 +21,20 @@ from pluginexec.spec import default_spec, load_spec
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+restart_option = click.option(
+    "--restart",
+    default="no",
+    metavar="POLICY",
+    show_default=True,
+    help="When 'pluginexec serve' starts it again: no, on-failure[:max-retries], always, unless-stopped.",
+)
+log_opt_option = click.option(
+    "--log-opt",
+    "log_opts",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For json-file: max-size=SIZE (10m) before it is rotated, -1 for no limit; max-file=COUNT (3).",
+)
 _OPTIONS = (
     click.option(
         "--name",
@@ -35,26 +49,14 @@ _OPTIONS = (
         help="Run CMD on this root file system, with containerd's default spec, instead of a BUNDLE.",
     ),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove the plugin, and its log, when it has ended."),
-    restart_option := click.option(
-        "--restart",
-        default="no",
-        metavar="POLICY",
-        show_default=True,
-        help="When 'pluginexec serve' starts it again: no, on-failure[:max-retries], always, unless-stopped.",
-    ),
+    restart_option,
     click.option(
         "--log-driver",
         type=click.Choice(DRIVERS),
         help="Where its output is kept. json-file: docker's format, with times and rotation; raw: two plain files,"
         " stdout.log and stderr.log; none. By default json-file; none for 'run --rm' in the foreground.",
     ),
-    log_opt_option := click.option(
-        "--log-opt",
-        "log_opts",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="For json-file: max-size=SIZE (10m) before it is rotated, -1 for no limit; max-file=COUNT (3).",
-    ),
+    log_opt_option,
     click.option(
         "--stop-signal", default="SIGTERM", show_default=True, metavar="SIGNAL", help="What 'stop' sends first."
     ),

@@ -128,9 +128,9 @@ class ManagedStore:
             write_whole(new.managed, {**asdict(managed), "created_at": managed.created_at.isoformat()}, managed.name)
             try:
                 draft.rename(files.directory)
-            except OSError:
+            except OSError as error:
                 self._refuse_taken(files)
-                raise
+                raise file_error(error, f"directory {str(files.directory)!r} cannot be made") from error
 
     def remove(self, name: str) -> None:
         """Remove a plugin that does not run; only the holder of the lock may."""
@@ -222,7 +222,7 @@ class ManagedStore:
         hint = "remove it first, or choose another name"
         if files.exist():
             raise AlreadyExists("plugin already exists", operation="create", id=name, hint=hint)
-        if Records(self.root).directory(name).exists():
+        if name in Records(self.root).ids():
             problem = "another plugin has this id, which is not managed"
             raise AlreadyExists(problem, operation="create", id=name, hint=hint)
 

@@ -70,8 +70,8 @@ def test_a_whole_life_by_dockers_commands(px: Px, start: Spawn, create: Create, 
     assert px("plugin", "disable", name).lines == [name]
     assert px(*row).lines == [f"{name} false exited"]
     assert json.loads(px("plugin", "inspect", name).out)["socket"] is None
-    done = px("plugin", "logs", "-n", "1", name)
-    assert (done.code, done.out, done.err) == (0, b"VolumeDriver listens\n", b"VolumeDriver.Mount\n")
+    done = px("plugin", "logs", "-n", "2", name)
+    assert (done.code, done.out, done.err) == (0, b"", b"VolumeDriver.Create\nVolumeDriver.Mount\n")
     assert px("plugin", "rm", name).lines == [name]
     assert px("plugin", "ls", "-q").lines == px("ps", "-a", "--format", "{{.ID}}").lines == []
     assert not mount_points_below(root_dir)
