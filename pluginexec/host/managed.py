@@ -179,7 +179,6 @@ class ManagedHost:
 
     def _death(self, name: str, init: InitProcess | None, words: LastWords) -> PluginExecError:
         """Find out how a plugin ended that was not ready yet, and return the error that tells of it."""
-        self.host.records.mark_stopped(name)  # no policy starts it again
         state = self.host.settle(name)
         code = state.exit_code
         if init and init.pid != state.pid:  # a policy was faster, and this is the next life

@@ -20,8 +20,8 @@ from pluginexec.host import managedstore
 from pluginexec.host.managedstore import Managed, ManagedStore, check_name
 from pluginexec.host.records import Record, Records
 from pluginexec.managed.places import mount_points_below, unmount_below
-from pluginexec.root import take_lock
-from tests.tools.harness import PATIENCE, wait_until
+from pluginexec.root import await_lock, take_lock
+from tests.tools.harness import PATIENCE
 from tests.tools.managed_plugins.bundles import make_bundle
 
 NOW = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc)
@@ -162,39 +162,20 @@ def test_one_at_a_time_changes_a_plugin(store: ManagedStore, vol: str, monkeypat
         pass
 
 
-def test_who_waited_for_a_plugin_that_is_removed_meanwhile_finds_none(
-    store: ManagedStore, bundle: Path, vol: str
+def test_the_lock_of_a_plugin_that_was_removed_meanwhile_is_not_taken_for_that_of_the_next(
+    store: ManagedStore, bundle: Path, vol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = list[BaseException]()
-    waits = threading.Event()
+    def late(path: Path, timeout: float, *, make: bool = True) -> int | None:
+        descriptor = await_lock(path, timeout, make=make)
+        if path == store.files(vol).lock:
+            monkeypatch.undo()
+            store.remove(vol)
+            store.create(Managed(vol, NOW), bundle)
+        return descriptor
 
-    def change() -> None:
-        waits.set()
-        try:
-            with store.changing(vol):
-                pass
-        except NotFound as error:
-            told.append(error)
-
-    thread = threading.Thread(target=change)
-    with store.changing(vol):
-        lock = store.files(vol).lock.stat()
-        thread.start()
-        waits.wait(PATIENCE)
-        wait_until(lambda: _is_open_twice(lock), "another who waits")
-        store.remove(vol)
-    thread.join(PATIENCE)
-    assert [type(error) for error in told] == [NotFound]
-
-
-def _is_open_twice(lock: os.stat_result) -> bool:
-    found = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found += os.path.samestat(entry.stat(), lock)
-        except FileNotFoundError:
-            continue
-    return found >= 2
+    monkeypatch.setattr(managedstore, "await_lock", late)
+    with pytest.raises(NotFound, match="no such managed plugin"), store.changing(vol):
+        pass
 
 
 @pytest.mark.parametrize(
