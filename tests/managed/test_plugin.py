@@ -305,7 +305,7 @@ def test_a_writer_serves_each_life_and_is_not_closed(new_plugin: NewPlugin) -> N
 
 
 def test_a_plugin_runs_as_the_user_of_its_configuration(new_plugin: NewPlugin, executor: Executor) -> None:
-    with new_plugin("authz", config={"user": {"uid": 1234, "gid": 4321}}) as plugin:
+    with new_plugin("authz") as plugin:
         process = psutil.Process(executor.pid(plugin.id))
         assert (process.uids().real, process.gids().real) == (1234, 4321)
 
@@ -345,7 +345,7 @@ def test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_di
     pid = first.pid(id)
     first.close()
     after = ManagedPlugin(new_executor(), bundle, id=id)
-    with pytest.raises(AlreadyExists, match="it runs already, since an earlier process"):
+    with pytest.raises(AlreadyExists, match="it runs already: of an earlier process"):
         after.enable()
     assert psutil.Process(pid).is_running()
     assert before.socket.exists()
