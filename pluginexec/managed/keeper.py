@@ -20,23 +20,15 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Watches a plugin that is enabled, and starts it again; it never ends one that runs.
 
-    - ``again``: starts the plugin; it is given a descriptor that is readable once it is to give up;
-    - ``clear``: removes what a life has left.
+    ``again`` starts the plugin, after what its last life has left was removed; it is given a descriptor that is
+    readable once it is to give up.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        id: str,
-        policy: RestartPolicy,
-        again: Callable[[int], object],
-        clear: Callable[[], None],
-    ) -> None:
+    def __init__(self, executor: Executor, id: str, policy: RestartPolicy, again: Callable[[int], object]) -> None:
         self._executor = executor
         self._id = id
         self._policy = policy
         self._again = again
-        self._clear = clear
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"pluginexec-{id}-restart", daemon=True)
         try:
@@ -72,7 +64,6 @@ class Keeper:
                 if init and self._is_stopped(init.pidfd):
                     return
             status = self._executor.wait(self._id, ENDING_TIMEOUT)
-            self._clear()
             said, code = how_it_ended(status), status.exit_code
             if time.monotonic() - began >= STEADY_AFTER:
                 in_a_row = 0

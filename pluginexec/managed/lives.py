@@ -21,6 +21,8 @@ from pluginexec.types import ExitStatus
 
 STOP_TIMEOUT = 10.0
 """Seconds from SIGTERM to SIGKILL, as docker's."""
+ABORT_TIMEOUT = 2.0
+"""The same for a plugin that never answered: nothing was entrusted to it yet."""
 
 
 class Lives:
@@ -65,12 +67,16 @@ class Lives:
 
     def stop(self, timeout: float) -> ExitStatus | None:
         """End the plugin, and clear its directories; return how it ended, also where that was before."""
+        status: ExitStatus | None = None
         try:
-            status: ExitStatus | None = self._executor.stop(self._id, timeout)
+            status = self._executor.stop(self._id, timeout)
         except NotFound:
-            status = None
-            with contextlib.suppress(NotFound):
-                status = self._executor.exit_status(self._id)
+            # It has ended; or the executor was closed, which says so now, and leaves it running.
+            if self.take_over():
+                status = self._executor.stop(self._id, timeout)
+            else:
+                with contextlib.suppress(NotFound):
+                    status = self._executor.exit_status(self._id)
         self._places.clear()
         return status
 
@@ -102,7 +108,7 @@ class Lives:
                     raise
         except BaseException:
             with contextlib.suppress(NotFound):
-                self._executor.stop(self._id, STOP_TIMEOUT)
+                self._executor.stop(self._id, ABORT_TIMEOUT)
             raise
 
     def _death(self) -> PluginExecError:

@@ -140,19 +140,11 @@ class ManagedPlugin:
         """
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
             if self._lives.take_over():
-                raise AlreadyExists(
-                    "it runs already, since an earlier process or another object", hint="disable it first"
-                )
-            self._start(timeout)
+                raise AlreadyExists("it runs already, of an earlier process or another object", hint="disable it first")
+            self.implements = self._lives.start(self.settings, timeout)
             try:
                 if self._policy.name != "no":
-                    self._keeper = Keeper(
-                        self._executor,
-                        self.id,
-                        self._policy,
-                        lambda cancel: self._start(cancel=cancel),
-                        self._places.clear,
-                    )
+                    self._keeper = Keeper(self._executor, self.id, self._policy, self._again)
             except BaseException:
                 self._lives.stop(STOP_TIMEOUT)
                 raise
@@ -209,8 +201,8 @@ class ManagedPlugin:
             error.operation, error.id = "set", self.id
             raise
 
-    def _start(self, timeout: float = START_TIMEOUT, cancel: int | None = None) -> None:
-        self.implements = self._lives.start(self.settings, timeout, cancel)
+    def _again(self, cancel: int) -> None:
+        self.implements = self._lives.start(self.settings, START_TIMEOUT, cancel)
 
     @contextlib.contextmanager
     def _changing(self, operation: str, during: _State, *allowed: _State) -> Iterator[_State]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import Executor, ManagedPlugin, PluginExecError
+from pluginexec import Executor, FailedPrecondition, ManagedPlugin, PluginExecError
 from pluginexec.managed import keeper
 from tests.managed.conftest import NewBundle, NewPlugin
 from tests.tools.harness import our_threads, wait_until
@@ -113,8 +113,8 @@ def test_disabling_gives_up_a_start_that_is_under_way(
     new_plugin: NewPlugin, executor: Executor, new_bundle: NewBundle
 ) -> None:
     # Its first life serves, the next one says nothing for ever.
-    silent = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
-    script = f"import sys; {COUNTED}import os\nif os.path.getsize('/srv/lives') > 1: {silent}\n{SERVE}"
+    obey = "import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"
+    script = f"{obey}\n{COUNTED}\nif os.path.getsize('/srv/lives') > 1: signal.pause()\n{SERVE}"
     bundle = new_bundle("volume", script=script, mounts=mounts(new_bundle))
     plugin = new_plugin(bundle, restart="always")
     plugin.enable()
@@ -133,7 +133,11 @@ def test_a_closed_executor_ends_the_watch_and_leaves_the_plugin(
     plugin = ManagedPlugin(executor, new_bundle("volume"), id=id, restart="always")
     plugin.enable()
     executor.close()
+    with pytest.raises(FailedPrecondition, match="the executor is closed"):
+        plugin.disable()
+    assert plugin.socket.exists()
     after = ManagedPlugin(new_executor(), new_bundle("volume"), id=id)
     assert after.disable() is not None
-    wait_until(lambda: not plugin.enabled, "the end of the watch")
-    plugin.disable()
+    status = plugin.disable()
+    assert status
+    assert status.exit_code == 0

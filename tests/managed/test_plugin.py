@@ -31,6 +31,7 @@ from pluginexec import (
 )
 from pluginexec.client import Client
 from pluginexec.managed import lives
+from pluginexec.managed.calls import wait_for_socket
 from tests.managed.conftest import NewBundle, NewPlugin
 from tests.tools.harness import PATIENCE, Buffer, wait_until
 
@@ -210,6 +211,7 @@ def test_a_plugin_that_implements_something_else_is_refused(
     assert nothing_is_left(plugin, client, root_dir)
 
 
+OBEY = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); "
 BIND = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/run/docker/plugins/volume.sock'); "
 
 
@@ -219,15 +221,14 @@ BIND = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/run/docker/pl
 def test_a_plugin_that_does_not_listen_in_time_is_ended(
     new_plugin: NewPlugin, client: Client, root_dir: Path, begin: str, says: str
 ) -> None:
-    wait = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit()); print('waiting'); signal.pause()"
-    plugin = new_plugin("volume", script=begin + wait)
+    plugin = new_plugin("volume", script=f"{OBEY}{begin}signal.pause()")
     with pytest.raises(DeadlineExceeded, match=f"'volume.sock' within 0.3 s: {says}"):
         plugin.enable(timeout=0.3)
     assert nothing_is_left(plugin, client, root_dir)
 
 
 def test_a_plugin_that_goes_silent_after_it_listened_is_not_waited_for_for_ever(new_plugin: NewPlugin) -> None:
-    plugin = new_plugin("volume", script=BIND + "s.listen(); c = [s.accept() for _ in range(9)]")
+    plugin = new_plugin("volume", script=OBEY + BIND + "s.listen(); c = [s.accept() for _ in range(9)]")
     with pytest.raises(DeadlineExceeded, match=r"no answer to Plugin\.Activate"):
         plugin.enable(timeout=0.3)
     assert not plugin.enabled
@@ -254,7 +255,8 @@ def test_a_socket_that_an_earlier_life_has_left_fools_nobody(
 def test_an_interrupt_while_it_is_waited_for_leaves_nothing(
     new_plugin: NewPlugin, client: Client, root_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object, **__: object) -> None:
+    def interrupt(path: Path, **others: Any) -> None:
+        wait_for_socket(path, **others)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lives, "wait_for_socket", interrupt)
@@ -305,7 +307,7 @@ def test_a_writer_serves_each_life_and_is_not_closed(new_plugin: NewPlugin) -> N
 
 
 def test_a_plugin_runs_as_the_user_of_its_configuration(new_plugin: NewPlugin, executor: Executor) -> None:
-    with new_plugin("authz", config={"user": {"uid": 1234, "gid": 4321}}) as plugin:
+    with new_plugin("authz") as plugin:
         process = psutil.Process(executor.pid(plugin.id))
         assert (process.uids().real, process.gids().real) == (1234, 4321)
 
@@ -345,7 +347,7 @@ def test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_di
     pid = first.pid(id)
     first.close()
     after = ManagedPlugin(new_executor(), bundle, id=id)
-    with pytest.raises(AlreadyExists, match="it runs already, since an earlier process"):
+    with pytest.raises(AlreadyExists, match="it runs already, of an earlier process"):
         after.enable()
     assert psutil.Process(pid).is_running()
     assert before.socket.exists()

@@ -54,6 +54,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "authz": {
         "interface": {"types": ["docker.authz/1.0"], "socket": "authz.sock"},
         "env": [{"name": "DENIED", "description": "", "settable": ["value"]}],
+        "user": {"uid": 1234, "gid": 4321},
         "network": {"type": "host"},
         "ipchost": True,
         "linux": {"capabilities": ["CAP_NET_ADMIN", "CAP_CHOWN"], "allowAllDevices": True},
