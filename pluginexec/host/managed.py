@@ -24,7 +24,7 @@ from pluginexec.host.records import Record, State, is_alive
 from pluginexec.managed.calls import Ended, activate, call, wait_for_socket
 from pluginexec.managed.initspec import init_spec
 from pluginexec.managed.lastwords import LastWords
-from pluginexec.managed.lives import how_it_ended
+from pluginexec.managed.lives import ABORT_TIMEOUT, STOP_TIMEOUT, how_it_ended
 from pluginexec.managed.settings import changed
 from pluginexec.pidfds import InitProcess
 from pluginexec.types import ExitStatus
@@ -32,8 +32,8 @@ from pluginexec.types import ExitStatus
 log = logging.getLogger(__name__)
 
 ENABLE_TIMEOUT = 30.0
-DISABLE_TIMEOUT = 10.0
-"""Docker's."""
+"""Seconds until a plugin must have answered."""
+DISABLE_TIMEOUT = STOP_TIMEOUT
 
 
 class ManagedHost:
@@ -191,7 +191,7 @@ class ManagedHost:
     def _undo(self, name: str) -> None:
         """Stop what could not be enabled; the error that is on its way matters more than any of this."""
         try:
-            self._put_down(name, DISABLE_TIMEOUT)
+            self._put_down(name, ABORT_TIMEOUT)
         except PluginExecError as error:
             log.warning("%s", error)
 

@@ -228,6 +228,10 @@ def test_serve_starts_it_again_and_the_socket_of_its_last_life_is_not_in_the_way
     assert (state.restart_count, state.status) == (1, "running")
     host.disable(name)
     assert_nothing_is_left(host, name)
+    enable(name)
+    assert volumes(host, name) == NONE
+    assert host.host.records.state(name).restart_count == 0
+    host.disable(name)
 
 
 def printed(host: ManagedHost, name: str) -> list[str]:
