@@ -16,11 +16,25 @@ from pluginexec.errors import InvalidArgument
 from pluginexec.host.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.embedded import ensure
 from pluginexec.host.records import Record
-from pluginexec.host.restart import parse_policy
+from pluginexec.restart import parse_policy
 from pluginexec.spec import default_spec, load_spec
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+restart_option = click.option(
+    "--restart",
+    default="no",
+    metavar="POLICY",
+    show_default=True,
+    help="When 'pluginexec serve' starts it again: no, on-failure[:max-retries], always, unless-stopped.",
+)
+log_opt_option = click.option(
+    "--log-opt",
+    "log_opts",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For json-file: max-size=SIZE (10m) before it is rotated, -1 for no limit; max-file=COUNT (3).",
+)
 _OPTIONS = (
     click.option(
         "--name",
@@ -35,26 +49,14 @@ _OPTIONS = (
         help="Run CMD on this root file system, with containerd's default spec, instead of a BUNDLE.",
     ),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove the plugin, and its log, when it has ended."),
-    click.option(
-        "--restart",
-        default="no",
-        metavar="POLICY",
-        show_default=True,
-        help="When 'pluginexec serve' starts it again: no, on-failure[:max-retries], always, unless-stopped.",
-    ),
+    restart_option,
     click.option(
         "--log-driver",
         type=click.Choice(DRIVERS),
         help="Where its output is kept. json-file: docker's format, with times and rotation; raw: two plain files,"
         " stdout.log and stderr.log; none. By default json-file; none for 'run --rm' in the foreground.",
     ),
-    click.option(
-        "--log-opt",
-        "log_opts",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="For json-file: max-size=SIZE (10m) before it is rotated, -1 for no limit; max-file=COUNT (3).",
-    ),
+    log_opt_option,
     click.option(
         "--stop-signal", default="SIGTERM", show_default=True, metavar="SIGNAL", help="What 'stop' sends first."
     ),
@@ -78,7 +80,7 @@ def planned(
     spec = _base_spec(id, asked["rootfs"], arguments)
     labels = flags.labels
     driver = asked["log_driver"] or (JSON_FILE if detached or not asked["auto_remove"] else NONE)
-    log_opts = _pairs("--log-opt", asked["log_opts"])
+    log_opts = pairs("--log-opt", asked["log_opts"])
     check_options(driver, log_opts)
     _check(**asked)
     spec = flags.apply(spec)  # after all that can be refused: it makes the directories that -v names
@@ -118,11 +120,12 @@ def _base_spec(id: str, rootfs: str | None, arguments: tuple[str, ...]) -> dict[
     return default_spec(rootfs, arguments, id=id)
 
 
-def _pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
+def pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
+    """Return the values of an option, each of which is ``KEY=VALUE``."""
+    found = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not key or not equals:
             raise InvalidArgument(f"{option} {value!r} is not of the form KEY=VALUE")
-        pairs[key] = text
-    return pairs
+        found[key] = text
+    return found

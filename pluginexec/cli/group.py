@@ -13,6 +13,9 @@ import click
 from pluginexec import __version__
 
 if typing.TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from click.shell_completion import CompletionItem
 
 # The executor's own defaults; to import them from there would double what the help costs.
@@ -46,6 +49,9 @@ _SECTIONS = {
         "events": "Print what happens to plugins, as it happens.",
         "info": "Print which containerd, root and versions are used.",
     },
+    "Managed plugins": {
+        "plugin": "Manage Docker managed plugins: a config.json and a rootfs.",
+    },
     "The host": {
         "doctor": "Find out whether plugins can run here, and what to do if not.",
         "daemon": "Look after the private containerd of the root.",
@@ -53,46 +59,68 @@ _SECTIONS = {
         "completion": "Print the script that lets a shell complete commands.",
     },
 }
-COMMANDS = {name: help for section in _SECTIONS.values() for name, help in section.items()}
 
 
-class _LazyGroup(click.Group):
+class LazyGroup(click.Group):
+    """A group whose commands are modules of a package, each imported only when it is called.
+
+    ``sections``: the headings of its help, and below each the commands with their one line of help.
+    """
+
+    def __init__(self, *args: Any, package: str, sections: Mapping[str, Mapping[str, str]], **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._package = package
+        self._sections = sections
+        self.helps = {name: help for section in sections.values() for name, help in section.items()}
+        """Each command with its line of help."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        """Return the names of all."""
+        return sorted(self.helps)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        """Import a command."""
+        if cmd_name not in self.helps:
             return None
-        command = importlib.import_module(f"pluginexec.cli.{cmd_name}").command
+        command = importlib.import_module(f"{self._package}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for section, commands in _SECTIONS.items():
+        """Write the sections, aligned with each other."""
+        width = max(map(len, self.helps))
+        for section, commands in self._sections.items():
             with formatter.section(section):
-                formatter.write_dl([(name.ljust(len("completion")), help) for name, help in commands.items()])
+                formatter.write_dl([(name.ljust(width), help) for name, help in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+        """Find the command, or say which one may be meant."""
+        if args[0] not in self.helps and not ctx.resilient_parsing:
             from pluginexec.cli.errors import did_you_mean
 
-            raise click.UsageError(f"no such command: {args[0]}{did_you_mean(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(f"no such command: {args[0]}{did_you_mean(args[0], self.helps)}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a name; click's own imports all commands, to ask each for its help."""
         from click.shell_completion import CompletionItem
 
-        names = [name for name in sorted(COMMANDS) if name.startswith(incomplete)]
-        # click's own imports all commands, to ask each for its help.
+        names = [name for name in sorted(self.helps) if name.startswith(incomplete)]
         return [
-            *(CompletionItem(name, help=COMMANDS[name]) for name in names),
+            *(CompletionItem(name, help=self.helps[name]) for name in names),
             *click.Command.shell_complete(self, ctx, incomplete),
         ]
 
 
-@click.group(cls=_LazyGroup, invoke_without_command=True, subcommand_metavar="COMMAND [ARG...]")
+@click.group(
+    cls=LazyGroup,
+    package="pluginexec.cli",
+    sections=_SECTIONS,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARG...]",
+)
 @click.option(
     "-a",
     "--address",
@@ -159,6 +187,9 @@ def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debu
         raise click.UsageError("the root is empty: give a directory, or leave --root out", ctx)
     ctx.obj = Settings(address, check_namespace(namespace), Path(root).absolute(), debug, log_format)
     configure(debug, log_format)
+
+
+COMMANDS = cli.helps
 
 
 def run(arguments: list[str]) -> object:

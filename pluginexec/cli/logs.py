@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -19,6 +19,8 @@ from pluginexec.host.logs import Entry, follow, no_times, read
 from pluginexec.host.when import parse_when
 from pluginexec.jsonlogger import STREAMS
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 
 def _parse_tail(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     if value == "all":
@@ -28,19 +30,44 @@ def _parse_tail(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(value)
 
 
+_OPTIONS = (
+    click.option("-f", "--follow", "following", is_flag=True, help="Go on until the plugin has ended."),
+    click.option(
+        "-n", "--tail", metavar="N|all", callback=_parse_tail, default="all", help="Begin with the last N lines."
+    ),
+    click.option("-t", "--timestamps", is_flag=True, help="Put the time before each line."),
+    click.option("--since", metavar="WHEN", help="Leave out what is older: RFC 3339, Unix seconds, or 10m, 1h30m ago."),
+    click.option("--until", metavar="WHEN", help="Leave out what is newer."),
+    click.option("--stdout", is_flag=True, help="Only what it printed to stdout; both streams by default."),
+    click.option("--stderr", is_flag=True, help="Only what it printed to stderr."),
+)
+
+
+def log_options(command: _F) -> _F:
+    """Add the options that ``show_log`` takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command(name="logs")
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the plugin has ended.")
-@click.option("-n", "--tail", metavar="N|all", callback=_parse_tail, default="all", help="Begin with the last N lines.")
-@click.option("-t", "--timestamps", is_flag=True, help="Put the time before each line.")
-@click.option("--since", metavar="WHEN", help="Leave out what is older: RFC 3339, Unix seconds, or 10m, 1h30m ago.")
-@click.option("--until", metavar="WHEN", help="Leave out what is newer.")
-@click.option("--stdout", is_flag=True, help="Only what it printed to stdout; both streams by default.")
-@click.option("--stderr", is_flag=True, help="Only what it printed to stderr.")
+@log_options
 @click.argument("id", metavar="ID", shell_complete=complete_id)
 @click.pass_obj
-def command(
-    settings: Settings,
+def command(settings: Settings, /, id: str, **asked: Any) -> None:
+    """Print what a plugin has printed: its stdout to stdout, its stderr to stderr.
+
+    -t, --since and --until need the log driver json-file; a raw log has no times. After -f, the log is shown to its
+    end, also where rotation began new files meanwhile.
+    """
+    host = Host(settings.root)
+    show_log(host, host.records.resolve(id), **asked)
+
+
+def show_log(
+    host: Host,
     id: str,
+    *,
     following: bool,
     tail: int | None,
     timestamps: bool,
@@ -49,13 +76,7 @@ def command(
     stdout: bool,
     stderr: bool,
 ) -> None:
-    """Print what a plugin has printed: its stdout to stdout, its stderr to stderr.
-
-    -t, --since and --until need the log driver json-file; a raw log has no times. After -f, the log is shown to its
-    end, also where rotation began new files meanwhile.
-    """
-    host = Host(settings.root)
-    id = host.records.resolve(id)
+    """Print the log of a plugin as the options want it."""
     driver = host.records.record(id).log_driver
     if timestamps and driver == RAW:
         raise no_times(id)

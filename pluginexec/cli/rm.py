@@ -8,6 +8,7 @@ from pluginexec.cli.completing import complete_id
 from pluginexec.cli.each import for_each
 from pluginexec.cli.settings import Settings
 from pluginexec.host.host import Host
+from pluginexec.host.managedfiles import check_not_managed
 
 
 @click.command(name="rm")
@@ -17,4 +18,10 @@ from pluginexec.host.host import Host
 def command(settings: Settings, force: bool, ids: tuple[str, ...]) -> int:
     """Remove plugins that do not run, with all that is kept of them, their logs too."""
     host = Host(settings.root)
-    return for_each(ids, lambda id: host.remove(host.records.resolve(id), force=force))
+
+    def remove(reference: str) -> None:
+        id = host.records.resolve(reference)
+        check_not_managed(settings.root, host.records.record(id), "remove", f"'pluginexec plugin rm {id}' removes it")
+        host.remove(id, force=force)
+
+    return for_each(ids, remove)

@@ -8,6 +8,7 @@ from pluginexec.cli.completing import complete_stopped
 from pluginexec.cli.each import for_each
 from pluginexec.cli.settings import Settings
 from pluginexec.host.host import Host
+from pluginexec.host.managedfiles import check_not_managed
 
 
 @click.command(name="start")
@@ -16,4 +17,10 @@ from pluginexec.host.host import Host
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
     """Start plugins in the background: those that were created, or have ended. One that runs is left as it is."""
     host = Host(settings.root)
-    return for_each(ids, lambda id: host.start(host.records.resolve(id)))
+
+    def start(reference: str) -> None:
+        id = host.records.resolve(reference)
+        check_not_managed(settings.root, host.records.record(id), "start", f"'pluginexec plugin enable {id}' starts it")
+        host.start(id)
+
+    return for_each(ids, start)

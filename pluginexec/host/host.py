@@ -28,6 +28,7 @@ from pluginexec.errors import (
 from pluginexec.executor import ENDING_TIMEOUT, Executor
 from pluginexec.host.drivers import attached_sinks, detached_sinks
 from pluginexec.host.embedded import ensure, is_private
+from pluginexec.host.managedfiles import managed_files
 from pluginexec.host.records import Record, Records, State, hold_process, is_alive
 from pluginexec.pidfds import InitProcess, start_seconds
 from pluginexec.remote import Remote
@@ -81,7 +82,10 @@ class Host:
     def launch(self, executor: Executor, record: Record, stdout: Sink, stderr: Sink, **changes: Any) -> None:
         """Start a plugin, whose lock is held, and write that down; its end is for others."""
         begun = _now()  # before, so that no life ends before it began
+        managed = managed_files(self.records.root, record)
         try:
+            if managed:
+                managed.make_ready()
             executor.create(record.id, self.records.spec(record.id), stdout, stderr)
         except PluginExecError as error:
             self.records.change_state(

@@ -95,16 +95,11 @@ class Records:
 
     def resolve(self, reference: str) -> str:
         """Return the id that is meant: an id, or the beginning of just one."""
-        ids = self.ids()
-        if reference in ids:
-            return reference
-        found = [id for id in ids if reference and id.startswith(reference)]
-        if len(found) > 1:
-            raise InvalidArgument(f"{shown(reference)} is the beginning of {len(found)} ids; give more of it")
-        if not found:
+        id = meant(reference, self.ids())
+        if id is None:
             hint = "'pluginexec ps -a' lists all"
             raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.root)!r})", hint=hint)
-        return found[0]
+        return id
 
     def directory(self, id: str) -> Path:
         """Return where the files of a plugin are, its logs too."""
@@ -148,9 +143,17 @@ class Records:
                 ) from error
             raise file_error(error, f"directory {str(directory)!r} cannot be made") from error
 
+    def renew(self, record: Record, spec: dict[str, Any]) -> None:
+        """Write down anew what is asked for of a plugin that does not run; only the holder of the lock may."""
+        path = self.directory(record.id) / "plugin.json"
+        write_whole(path.with_name("config.json"), spec, record.id)
+        made = path.stat()
+        write_whole(path, _encode(record), record.id)
+        os.utime(path, ns=(made.st_atime_ns, made.st_mtime_ns))  # by which ids are ordered
+
     def write_state(self, id: str, state: State) -> None:
         """Write down what became of it; only the holder of the lock may."""
-        _write_whole(self.directory(id) / "state.json", _encode(state), id)
+        write_whole(self.directory(id) / "state.json", _encode(state), id)
 
     def change_state(self, id: str, **changes: Any) -> State:
         """Write some fields of the state anew, and return it; only the holder of the lock may."""
@@ -180,7 +183,7 @@ class Records:
         if descriptor is None:
             raise DeadlineExceeded("another process is at work on it", id=id, hint="see who: fuser " + str(path))
         try:
-            if not _is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
+            if not is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
                 raise _missing(id)
             yield
         finally:
@@ -213,17 +216,17 @@ class Records:
         (self.directory(id) / "stopped").unlink(missing_ok=True)
 
     def _read(self, id: str, name: str) -> dict[str, Any]:
-        path = self.directory(id) / name
-        try:
-            content = json.loads(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _missing(id) from error
-        except OSError as error:
-            raise file_error(error, f"file {str(path)!r} cannot be read") from error
-        except ValueError as error:
-            raise Unknown(f"file {str(path)!r} is not json: {error}", id=id, hint="remove its directory") from error
-        assert isinstance(content, dict)
-        return content
+        return read_whole(self.directory(id) / name, id)
+
+
+def meant(reference: str, ids: list[str]) -> str | None:
+    """Return the id that is meant: one of those, or the beginning of just one; ``None`` if there is none."""
+    if reference in ids:
+        return reference
+    found = [id for id in ids if reference and id.startswith(reference)]
+    if len(found) > 1:
+        raise InvalidArgument(f"{shown(reference)} is the beginning of {len(found)} ids; give more of it")
+    return found[0] if found else None
 
 
 def hold_process(state: State) -> InitProcess | None:
@@ -245,7 +248,8 @@ def is_alive(state: State) -> bool:
     return init is not None
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def is_at(path: Path, descriptor: int) -> bool:
+    """Tell whether an open file is still the one at a path."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     return False
@@ -276,7 +280,22 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _write_whole(path: Path, content: dict[str, Any], id: str) -> None:
+def read_whole(path: Path, id: str) -> dict[str, Any]:
+    """Read a JSON file of a plugin; ``NotFound`` if it is not there."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(id) from error
+    except OSError as error:
+        raise file_error(error, f"file {str(path)!r} cannot be read") from error
+    except ValueError as error:
+        raise Unknown(f"file {str(path)!r} is not json: {error}", id=id, hint="remove its directory") from error
+    assert isinstance(content, dict)
+    return content
+
+
+def write_whole(path: Path, content: dict[str, Any], id: str) -> None:
+    """Write a JSON file of a plugin, whole or not at all."""
     draft = path.with_suffix(f".new{os.getpid()}")
     try:
         _write(draft, content)

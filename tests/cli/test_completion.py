@@ -107,6 +107,22 @@ def test_each_command_gets_the_ids_that_it_can_use(bash: Complete, root: Path) -
     assert sorted(bash("--root", str(root), "start", "")) == ["db-1", "db-2", "gone"]
 
 
+def test_the_commands_of_plugin_are_completed_and_get_the_names_that_they_can_use(bash: Complete, root: Path) -> None:
+    for name in ("web-1", "db-1", "new"):  # of which the first runs, the second does not, and the third never did
+        directory = root / "managed" / name
+        directory.mkdir(parents=True)
+        (directory / "managed.json").write_text("{}")
+    assert bash("plug") == ["plugin"]
+    assert bash("plugin", "e") == ["enable"]
+    assert sorted(bash("plugin", "")) == sorted(
+        ["call", "create", "disable", "enable", "inspect", "logs", "ls", "rm", "set"]
+    )
+    assert sorted(bash("--root", str(root), "plugin", "inspect", "")) == ["db-1", "new", "web-1"]
+    assert sorted(bash("--root", str(root), "plugin", "enable", "")) == ["db-1", "new"]
+    assert sorted(bash("--root", str(root), "plugin", "disable", "")) == ["web-1"]
+    assert bash("--root", str(root), "plugin", "rm", "new", "n") == []
+
+
 def test_ids_that_stand_there_already_are_left_out(bash: Complete, root: Path) -> None:
     assert bash("--root", str(root), "stop", "web-1", "w") == ["web-2"]
 

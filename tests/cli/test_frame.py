@@ -19,13 +19,13 @@ import click
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, __version__
-from pluginexec.cli import group
+from pluginexec.cli import group, plugin
 from pluginexec.executor import DEFAULT_ROOT
 from tests.tools.probe import environment, finished, on_terminal, pluginexec, probe
 
 ISSUED = (
     *("run", "create", "start", "restore", "ps", "logs", "attach", "exec", "stop", "kill", "pause", "unpause", "wait"),
-    *("rm", "inspect", "events", "stats", "info", "doctor", "daemon", "completion", "serve"),
+    *("rm", "inspect", "events", "stats", "info", "doctor", "daemon", "completion", "serve", "plugin"),
 )
 FAILURE = """
 from pluginexec import Unavailable
@@ -54,6 +54,22 @@ def test_the_help_of_all_says_what_that_of_the_command_begins_with(name: str) ->
     assert isinstance(command, click.Command)
     assert command.name == name
     assert (command.help or "").startswith(group.COMMANDS[name].removesuffix("."))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in Path(plugin.__file__).parent.glob("[!_]*.py")])
+def test_the_help_of_plugin_says_what_that_of_its_command_begins_with(name: str) -> None:
+    command = importlib.import_module(f"pluginexec.cli.plugin.{name}").command
+    assert command.name == name
+    helps = re.findall(rf"^  {name} +(.*)$", finished(pluginexec("plugin"))[1], re.MULTILINE)
+    assert [command.help.startswith(help.removesuffix(".")) for help in helps] == [True]
+
+
+def test_wrong_usage_of_plugin_is_one_line_that_says_what_to_do_and_125() -> None:
+    said = "pluginexec: plugin: no such command: enabel; did you mean enable? see 'pluginexec plugin --help'\n"
+    assert finished(pluginexec("plugin", "enabel")) == (125, "", said)
+    code, stdout, stderr = finished(pluginexec("plugin", "rm"))
+    assert (code, stdout) == (125, "")
+    assert stderr.startswith("pluginexec: plugin rm: missing argument")
 
 
 def test_the_defaults_are_those_of_the_executor() -> None:

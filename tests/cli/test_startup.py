@@ -49,6 +49,19 @@ def test_a_command_is_imported_without_the_others() -> None:
     assert not ours & {"pluginexec.cli.run", "pluginexec.cli.ps", "pluginexec.executor", "psutil"}
 
 
+def test_a_command_of_plugin_is_imported_without_the_others() -> None:
+    ours = imported(IMPORTED, "plugin", "set", "--help")
+    assert "pluginexec.cli.plugin.set" in ours
+    assert not ours & {"pluginexec.cli.plugin.create", "pluginexec.cli.run", "tarfile"}
+    assert not imported(IMPORTED, "plugin", "--help") & {"pluginexec.cli.plugin.set", "pluginexec.host.managed"}
+
+
+def test_commands_that_have_nothing_to_do_with_managed_plugins_import_none_of_it() -> None:
+    ours = imported(IMPORTED, "stop", "--help")
+    assert "pluginexec.host.host" in ours
+    assert not {name for name in ours if name.startswith(("pluginexec.managed", "ctypes", "http"))}
+
+
 def test_importing_the_package_imports_none_of_its_parts() -> None:
     ours = imported("import sys, pluginexec; print('imported', *sorted(sys.modules))")
     assert {name for name in ours if name.startswith("pluginexec")} == {"pluginexec"}
