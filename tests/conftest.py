@@ -21,10 +21,10 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
 from pluginexec.client import Client
+from pluginexec.testing.rootfs import make_rootfs
 from tests.tools import embedded
 from tests.tools.harness import Exits, held_descriptors, live_children, our_threads, wait_until
 from tests.tools.plugins import Plugins
-from tests.tools.rootfs import make_rootfs
 
 _numbers = itertools.count(1)
 

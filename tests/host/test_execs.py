@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pluginexec.errors import FailedPrecondition, InvalidArgument, NotFound
-from pluginexec.host.execs import Command, Exec
+from pluginexec.execs import Command
+from pluginexec.host.execs import Exec
 from pluginexec.host.records import Record, Records
 from pluginexec.pidfds import start_seconds
 from pluginexec.spec import default_spec
