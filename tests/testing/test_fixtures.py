@@ -77,9 +77,10 @@ USES = """
     def test_waiting_for_output_shows_the_last_of_it_in_the_end(plugin):
         handle = plugin(["sh", "-c", f"seq 1000; {TICK}"])
         handle.wait_for_output("1000")
-        with pytest.raises(AssertionError, match=r"(?s)not printed 'never' in 0.2 s.*running.*the last lines:.*1000") as e:
+        said = r"(?s)not printed 'never' in 0.2 s.*running.*the last lines:.*1000"
+        with pytest.raises(AssertionError, match=said) as failure:
             handle.wait_for_output("never", timeout=0.2)
-        assert "\\n900\\n" not in str(e.value)
+        assert "\\n900\\n" not in str(failure.value)
 
     def test_an_id_can_be_used_again(plugin):
         first = plugin(["sh", "-c", "exit 1"], id="again")
