@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from pluginexec.client import Client
-from pluginexec.ctr import Runner, run_command
+from pluginexec.ctr import run_command
 from pluginexec.daemonfiles import DaemonFiles
 from pluginexec.errors import NotFound, PluginExecError
 from pluginexec.remote import Remote
@@ -72,16 +72,11 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
     kill_processes(files)
     for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
-    unmount_below(remote.runner, files.state, files.root)
-
-
-def unmount_below(runner: Runner, *directories: Path) -> list[str]:
-    """Detach what is mounted below the directories, and return where it was; what cannot be is logged."""
-    points = mounts_below(*directories)
-    for point in points:
+    for point in _mounts_below(files.state, files.root):
         with _logged():
-            run_command(runner, ["umount", "--lazy", "--", point], _UMOUNT_TIMEOUT, operation="unmount", id=point)
-    return points
+            run_command(
+                remote.runner, ["umount", "--lazy", "--", point], _UMOUNT_TIMEOUT, operation="unmount", id=point
+            )
 
 
 def kill_processes(files: DaemonFiles) -> None:
@@ -161,8 +156,7 @@ def _read_options(path: Path) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
-def mounts_below(*directories: Path) -> list[str]:
-    """Return what is mounted below the directories, the innermost first."""
+def _mounts_below(*directories: Path) -> list[str]:
     # The fifth field is the mount point; blanks and backslashes in it are written as \040 and the like.
     lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     points = [

@@ -9,15 +9,22 @@ from __future__ import annotations
 import importlib
 import typing
 
-__all__ = ["Daemon", "ExecResult", "PluginFactory", "PluginHandle"]
+__all__ = ["Daemon", "DockerPluginFactory", "ExecResult", "PluginFactory", "PluginHandle"]
 
 if typing.TYPE_CHECKING:
     from pluginexec.testing.daemons import Daemon
+    from pluginexec.testing.dockerplugins import DockerPluginFactory
     from pluginexec.testing.factory import PluginFactory
     from pluginexec.testing.handle import ExecResult, PluginHandle
 else:
     # Type checkers must not see this: with a __getattr__, each name that is misspelled exists for them.
-    _HOMES = {"Daemon": "daemons", "PluginFactory": "factory", "ExecResult": "handle", "PluginHandle": "handle"}
+    _HOMES = {
+        "Daemon": "daemons",
+        "DockerPluginFactory": "dockerplugins",
+        "ExecResult": "handle",
+        "PluginFactory": "factory",
+        "PluginHandle": "handle",
+    }
 
     def __getattr__(name):
         """Import a public name when it is asked for."""

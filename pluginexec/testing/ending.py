@@ -11,7 +11,8 @@ from pathlib import Path
 from pluginexec.daemon import Containerd
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable
 from pluginexec.executor import Executor
-from pluginexec.leftovers import delete_everything, mounts_below, unmount_below
+from pluginexec.leftovers import delete_everything
+from pluginexec.managed.places import unmount_below
 from pluginexec.remote import Remote
 
 log = logging.getLogger(__name__)
@@ -63,9 +64,8 @@ def end_plugins(root: Path, remote: Remote, namespace: str) -> None:
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory; ``Unavailable`` while something is mounted below it, whose files would be removed with it."""
-    unmount_below(Remote().runner, directory)
-    if mounted := mounts_below(directory):
-        raise Unavailable(f"{mounted[0]!r} is mounted, and cannot be unmounted")
+    if not unmount_below(directory):
+        raise Unavailable(f"something is mounted below {str(directory)!r}, and cannot be unmounted")
     shutil.rmtree(directory)
 
 

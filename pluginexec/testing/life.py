@@ -11,8 +11,10 @@ import psutil
 
 from pluginexec.errors import PluginExecError
 from pluginexec.executor import ENDING_TIMEOUT, Executor
-from pluginexec.leftovers import delete_container, kill_trees, unmount_below
+from pluginexec.leftovers import delete_container, kill_trees
+from pluginexec.managed.places import mount_points_below, unmount_below
 from pluginexec.testing.daemons import Daemon
+from pluginexec.testing.dockerplugins import DockerPluginFactory
 from pluginexec.testing.ending import end_plugins, namespace_of, remove_tree
 from pluginexec.testing.factory import PluginFactory
 from pluginexec.testing.handle import Runtime
@@ -40,9 +42,16 @@ class Life:
         self.executor = Executor(root, daemon.remote, namespace=self._namespace)
         runtime = Runtime(daemon.remote.runtime, root / "runtime-root" / self._namespace, root)
         self.plugins = PluginFactory(self.executor, self._namespace, runtime, timeout, busybox)
+        self.docker_plugins = DockerPluginFactory(self.executor, timeout)
+
+    def reports(self) -> list[tuple[str, str]]:
+        """Return of each plugin a title, and how it is or ended with what it printed last."""
+        managed = self.docker_plugins
+        return [(f"plugin {handle.id}", handle.report()) for handle in self.plugins.handles] + managed.reports()
 
     def end(self) -> None:
         """End the plugins of the executor, and close it."""
+        self.docker_plugins.end()
         ids = [path.parent.name for path in self._root.glob("containers/*/config.json")]
         for id in ids:
             with contextlib.suppress(PluginExecError):
@@ -92,5 +101,8 @@ class Life:
         return {shim: place for shim, place in found.items() if shim not in self._shims}
 
     def _mounts(self, *others: Path) -> list[str]:
-        points = unmount_below(self._remote.runner, self._root, *others)
-        return [f"mount {point}" for point in points]
+        left = []
+        for directory in (self._root, *others):
+            left += [f"mount {point}" for point in mount_points_below(directory)]
+            unmount_below(directory)
+        return left

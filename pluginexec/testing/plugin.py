@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pluginexec import Executor
-    from pluginexec.testing import Daemon, PluginFactory
+    from pluginexec.testing import Daemon, DockerPluginFactory, PluginFactory
     from pluginexec.testing.life import Life
     from pluginexec.testing.session import Session
 
@@ -79,6 +79,12 @@ def plugin(_pluginexec_life: Life) -> PluginFactory:
     return _pluginexec_life.plugins
 
 
+@pytest.fixture
+def docker_plugin(_pluginexec_life: Life) -> DockerPluginFactory:
+    """Enable Docker managed plugins: ``docker_plugin(PATH)`` returns one; see ``pluginexec.ManagedPlugin``."""
+    return _pluginexec_life.docker_plugins
+
+
 @pytest.fixture(scope="session")
 def busybox_rootfs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system with the machine's static busybox, for all tests: copy it before you change it."""
@@ -129,7 +135,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     life = item.stash.get(_LIFE, None)
     if life and report.failed:
-        report.sections += [(f"plugin {handle.id}", handle.report()) for handle in life.plugins.handles]
+        report.sections += life.reports()
     return report
 
 

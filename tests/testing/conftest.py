@@ -29,10 +29,10 @@ HERE = Path(__file__).parent
 @pytest.fixture(autouse=True)
 def note(request):
     """Note where each test runs its plugins."""
-    if "executor" in request.fixturenames or "plugin" in request.fixturenames:
+    if {"executor", "plugin", "docker_plugin"} & set(request.fixturenames):
         containerd, executor = map(request.getfixturevalue, ("containerd", "executor"))
         with (HERE / "notes").open("a") as file:
-            print(json.dumps([containerd.address, str(executor._root.path), os.getpid()]), file=file)
+            print(json.dumps([containerd.address, str(executor.root_dir), os.getpid()]), file=file)
 
 @pytest.fixture
 def rest():

@@ -97,7 +97,7 @@ USES = """
         plugin(["sleep", "1000"], id="same")  # left running: the teardown ends it
         executor.create("other", default_spec(plugin._busybox(), ["sleep", "1000"], id="other"))
         assert executor.is_running("same")
-        roots.add(executor._root.path)
+        roots.add(executor.root_dir)
         assert len(roots) == again
 
     def test_what_ends_by_itself_is_no_leak(plugin, tmp_path):

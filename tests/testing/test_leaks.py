@@ -43,12 +43,12 @@ LEAKS = """
         subprocess.Popen([path, "-c", "read line", *words], stdin=subprocess.PIPE, start_new_session=True)
 
     def test_mounts(executor, tmp_path):
-        for directory in (tmp_path / "a b", executor._root.path / "c"):
+        for directory in (tmp_path / "a b", executor.root_dir / "c"):
             directory.mkdir()
             subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=True)
 
     def test_fifo(executor):
-        os.mkfifo(executor._root.path / "pipe")
+        os.mkfifo(executor.root_dir / "pipe")
 
     def test_thread(executor):
         threading.Thread(target=time.sleep, args=(5,), name="sleeper", daemon=True).start()
@@ -57,7 +57,7 @@ LEAKS = """
         test_executor.kept = Executor(tmp_path, containerd.remote)
 
     def test_failure_and_leak(executor):
-        os.mkfifo(executor._root.path / "pipe")
+        os.mkfifo(executor.root_dir / "pipe")
         assert False
 
     def test_nothing(executor):
