@@ -132,6 +132,10 @@ class Client:
         """List all namespaces of this containerd."""
         return self._ctr.run("namespaces", "ls", "--quiet", operation="list namespaces").stdout.split()
 
+    def delete_namespace(self) -> None:
+        """Delete the namespace, if there is one; ``FailedPrecondition`` while something is in it."""
+        self._ctr.run("namespaces", "rm", "--", self.namespace, operation="delete namespace", id=self.namespace)
+
     def server_version(self) -> str:
         """Return containerd's version, such as ``1.6.20~ds1``; the cheapest proof that it answers."""
         return parse_server_version(self._ctr.run("version", operation="ask for the version").stdout)

@@ -11,7 +11,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ _ROUNDS = 3
 _UMOUNT_TIMEOUT = 10.0
 
 
-def delete_everything(remote: Remote) -> bool:
-    """Delete all tasks by force, and all containers, in all namespaces; tell whether that went well."""
+def delete_everything(remote: Remote, namespaces: Iterable[str] | None = None) -> bool:
+    """Delete all tasks by force, and all containers, in these namespaces or all; tell whether that went well."""
     try:
         work = [
             (client, id, id in tasks)
-            for client in map(remote.new_client, remote.new_client("default").namespaces())
+            for client in map(remote.new_client, namespaces or remote.new_client("default").namespaces())
             for tasks in (client.tasks(),)
             for id in sorted({*tasks, *client.containers()})
         ]
@@ -49,10 +49,11 @@ def delete_everything(remote: Remote) -> bool:
         return False
     # Leaving the block waits for every deletion, come what may: one that is cut short leaks its shim.
     with ThreadPoolExecutor(_DELETIONS, thread_name_prefix="pluginexec-delete") as pool:
-        return all(list(pool.map(_delete, *zip(*work, strict=True)))) if work else True
+        return all(list(pool.map(delete_container, *zip(*work, strict=True)))) if work else True
 
 
-def _delete(client: Client, id: str, has_task: bool) -> bool:
+def delete_container(client: Client, id: str, has_task: bool) -> bool:
+    """Delete a container, and first, by force, its task; tell whether that went well, and log it if not."""
     try:
         if has_task:
             with contextlib.suppress(NotFound):
@@ -67,7 +68,7 @@ def _delete(client: Client, id: str, has_task: bool) -> bool:
 
 def sweep(files: DaemonFiles, remote: Remote) -> None:
     """End what outlived containerd: shims and all below them, loggers, the OCI runtime's containers, mounts."""
-    _wait(list(_shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
+    _wait(list(shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
     kill_processes(files)
     for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
@@ -79,13 +80,14 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
 
 
 def kill_processes(files: DaemonFiles) -> None:
-    """SIGKILL our shims with all that is below them, and our loggers; psutil compares the creation time first."""
+    """SIGKILL our shims with all that is below them, and our loggers."""
+    kill_trees(lambda: [*shims(files.address), *_loggers(files.state)])
+
+
+def kill_trees(find: Callable[[], Iterable[psutil.Process]]) -> None:
+    """SIGKILL what is found, with all that is below it; psutil compares the creation time first."""
     for _ in range(_ROUNDS):  # what is killed may have forked just before
-        found = {
-            process.pid: process
-            for top in [*_shims(files.address), *_loggers(files.state)]
-            for process in [top, *_descendants(top)]
-        }
+        found = {process.pid: process for top in find() for process in [top, *_descendants(top)]}
         if not found:
             return
         for process in found.values():
@@ -109,7 +111,8 @@ def _wait(processes: list[psutil.Process], timeout: float) -> None:
                 os.close(pidfd)
 
 
-def _shims(address: str) -> Iterator[psutil.Process]:
+def shims(address: str) -> Iterator[psutil.Process]:
+    """Find the shims of the containerd at this address."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.name().startswith("containerd-shim"):

@@ -19,12 +19,12 @@ from typing import Any
 import psutil
 import pytest
 
-from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
+from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec, leftovers
 from pluginexec.client import Client
+from pluginexec.testing.rootfs import make_rootfs
 from tests.tools import embedded
 from tests.tools.harness import Exits, held_descriptors, live_children, our_threads, wait_until
 from tests.tools.plugins import Plugins
-from tests.tools.rootfs import make_rootfs
 
 _numbers = itertools.count(1)
 
@@ -199,12 +199,7 @@ def clean_namespace(client: Client, containerd: Containerd, root_dir: Path, no_l
 
 def shims(containerd: Containerd) -> list[psutil.Process]:
     """Return the live shims of a containerd."""
-    found = []
-    for process in psutil.process_iter(["name", "cmdline", "status"]):
-        arguments = process.info["cmdline"] or []
-        if str(containerd.address) in arguments and process.info["name"].startswith("containerd-shim"):
-            found.append(process)
-    return found
+    return list(leftovers.shims(containerd.address))
 
 
 def loggers(root_dir: Path) -> list[psutil.Process]:

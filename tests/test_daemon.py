@@ -37,9 +37,9 @@ from pluginexec.daemonfiles import LONGEST_ADDRESS
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
 from pluginexec.remote import Remote
 from pluginexec.spec import default_spec
+from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
 from tests.tools.harness import wait_until
-from tests.tools.rootfs import make_rootfs
 
 NAMESPACE = "pluginexec.test"
 HOSTILE = ['it\'s "one" \\ two & é日😀 \\040', "100% %2f", "what?#3", "new\nline \x7f"]

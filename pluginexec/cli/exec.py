@@ -12,7 +12,8 @@ from pluginexec.cli.foreground import Signals, StandardStream
 from pluginexec.cli.settings import Settings
 from pluginexec.complaints import invocation_code
 from pluginexec.errors import PluginExecError
-from pluginexec.host.execs import Command, Exec
+from pluginexec.execs import Command
+from pluginexec.host.execs import Exec
 from pluginexec.host.records import Records
 
 

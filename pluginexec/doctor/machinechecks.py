@@ -26,7 +26,7 @@ CONTROLLERS = ("cpu", "freezer", "memory", "pids")
 NAMESPACES = ("ipc", "mnt", "net", "pid", "uts")
 LOGGER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where the logger looks, see there: it gets no PATH."""
-_INSTALL = "install it (Debian: apt-get install containerd runc)"
+INSTALL = "install it (Debian: apt-get install containerd runc)"
 _PIDFD, _EXIT_INFO = (5, 3), (6, 15)
 
 
@@ -71,9 +71,9 @@ def _program(program: str, if_missing: str, *, tried: bool, name: str = "") -> C
     found = machine.find_program(program)
     name = name or program
     if found.path is None:
-        return Check(name, if_missing, f"no {program} on the PATH", _INSTALL)
+        return Check(name, if_missing, f"no {program} on the PATH", INSTALL)
     if not found.version:
-        return Check(name, if_missing, f"{found.path} does not tell its version", f"see what it says; or {_INSTALL}")
+        return Check(name, if_missing, f"{found.path} does not tell its version", f"see what it says; or {INSTALL}")
     if tried and series(found.version) not in TRIED:
         remedy = f"use one of the series {', '.join(TRIED)}, or run pluginexec's tests on this one"
         return Check(name, WARNING, f"{found.version} at {found.path}, which was never tried", remedy)

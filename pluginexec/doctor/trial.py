@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pluginexec.ctr import Ctr
 from pluginexec.daemon import Containerd
 from pluginexec.doctor.tinyelf import GREETING, tiny_program
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown
@@ -71,18 +70,13 @@ def _live(remote: Remote, scratch: Path, rootfs: Path) -> float:
                 raise
             seconds = time.monotonic() - began
     finally:
-        _remove_namespace(remote, id)
+        with contextlib.suppress(PluginExecError):
+            remote.new_client(id).delete_namespace()
     if status.exit_code != 0 or stdout.data != GREETING:
         raise Unknown(
             f"it ended with code {status.exit_code} and printed {stdout.data + stderr.data!r}, not 0 and {GREETING!r}"
         )
     return seconds
-
-
-def _remove_namespace(remote: Remote, namespace: str) -> None:
-    with contextlib.suppress(PluginExecError):
-        ctr = Ctr(remote.runner, remote.ctr, remote.address, namespace, remote.timeout)
-        ctr.run("namespaces", "rm", "--", namespace, operation="remove namespace")
 
 
 @contextlib.contextmanager

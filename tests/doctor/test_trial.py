@@ -18,8 +18,8 @@ from pluginexec import Containerd, PluginExecError
 from pluginexec.doctor import trial
 from pluginexec.doctor.tinyelf import GREETING, tiny_program
 from pluginexec.doctor.trial import NotTried, run_tiny_plugin
+from pluginexec.testing.rootfs import is_static
 from tests.tools.embedded import NOBODY, short_root
-from tests.tools.rootfs import is_static
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, Remote
 from pluginexec.client import Client
+from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
 from tests.conftest import shims
 from tests.tools.containers import wait_for_state
 from tests.tools.dockerd import PLUGINS, Dockerd, running_dockerd
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
-from tests.tools.rootfs import make_rootfs
 
 LAST = 5000
 LAST_WORDS = "".join(f"{i}\n" for i in range(1, LAST + 1)).encode()

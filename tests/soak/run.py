@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pluginexec import Containerd, Executor, ExitStatus, PluginExecError
-from pluginexec.leftovers import _loggers, _shims
+from pluginexec.leftovers import _loggers, shims
+from pluginexec.testing.rootfs import make_rootfs
 from tests.soak.faults import Faults
 from tests.soak.lives import Life
 from tests.soak.slots import Counts, Slot, World
 from tests.tools.harness import held_descriptors, live_children, our_threads
-from tests.tools.rootfs import make_rootfs
 
 SLOTS = 6
 _LONGEST_PAUSE = 1.5
@@ -91,7 +91,7 @@ class Soak:
             left = [f"task {id}" for id in client.tasks()] + [f"container {id}" for id in client.containers()]
         except PluginExecError as error:
             return [str(error)]
-        left += [f"shim {' '.join(process.cmdline())}" for process in _shims(self._containerd.address)]
+        left += [f"shim {' '.join(process.cmdline())}" for process in shims(self._containerd.address)]
         left += [f"logger {process}" for process in _loggers(state)]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         left += [f"mount {line}" for line in mounts if f" {state}" in line]

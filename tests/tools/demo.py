@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from tests.tools.rootfs import make_rootfs
+from pluginexec.testing.rootfs import make_rootfs
 
 SCRIPT = """
 echo "this is stdout of a plugin, process $$ in its container"

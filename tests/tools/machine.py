@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.tools.rootfs import find_busybox
+from pluginexec.testing.rootfs import find_busybox
 
 PACKAGES = {
     "containerd": "containerd",

@@ -1,0 +1,83 @@
+"""What makes the plugins of a test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pluginexec.errors import InvalidArgument
+from pluginexec.executor import Executor
+from pluginexec.flags.environment import changed_environment
+from pluginexec.spec import SpecSource, default_spec, load_spec
+from pluginexec.testing.handle import PluginHandle, Runtime
+from pluginexec.testing.output import Output
+
+_numbers = itertools.count(1)
+
+
+class PluginFactory:
+    """Runs plugins for one test; what the fixture ``plugin`` gives. All end with the test."""
+
+    def __init__(
+        self, executor: Executor, namespace: str, runtime: Runtime, timeout: float, busybox: Callable[[], Path]
+    ) -> None:
+        self._executor = executor
+        self._namespace = namespace
+        self._runtime = runtime
+        self._timeout = timeout
+        self._busybox = busybox
+        self.handles: list[PluginHandle] = []
+        """Of all that were run, in that order."""
+
+    def __call__(
+        self,
+        command: Sequence[str] | None = None,
+        *,
+        rootfs: str | os.PathLike[str] | None = None,
+        bundle: SpecSource | None = None,
+        id: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> PluginHandle:
+        """Run a plugin, and return its handle when it runs.
+
+        It is made of a root file system, ``busybox_rootfs`` if none is given, and a ``command``, as ``default_spec``
+        does; or of a ``bundle``: a bundle directory, a ``config.json`` or an OCI spec as a dict, whose command is
+        replaced if one is given. ``env`` is added to its environment, ``cwd`` replaces its working directory. An id of
+        its own is made up if none is given; its cgroup is always its own. Raises as ``Executor.create`` does.
+        """
+        id = f"p{os.getpid()}-{next(_numbers)}" if id is None else id
+        spec = self._spec(id, command, rootfs, bundle)
+        if env:
+            changes = [f"{key}={value}" for key, value in env.items()]
+            spec["process"]["env"] = changed_environment(spec["process"].get("env") or [], changes, (), {})
+        if cwd is not None:
+            spec["process"]["cwd"] = cwd
+        # Unlike ids, cgroups are the machine's: two workers that run one bundle would end each other's plugins.
+        spec.setdefault("linux", {})["cgroupsPath"] = f"/pluginexec/{self._namespace}-{id}"
+        output = Output()
+        self._executor.create(id, spec, output.stdout, output.stderr)
+        handle = PluginHandle(self._executor, id, spec, output, self._runtime, self._timeout)
+        self.handles.append(handle)
+        return handle
+
+    def _spec(
+        self,
+        id: str,
+        command: Sequence[str] | None,
+        rootfs: str | os.PathLike[str] | None,
+        bundle: SpecSource | None,
+    ) -> dict[str, Any]:
+        if bundle is not None:
+            if rootfs is not None:
+                raise InvalidArgument("a bundle has a root file system of its own; give it or a rootfs, not both")
+            spec = load_spec(bundle)
+            if command is not None:
+                spec["process"]["args"] = list(command)
+            return spec
+        if command is None:
+            raise InvalidArgument("a root file system says not what to run; give a command, or a bundle")
+        return default_spec(self._busybox() if rootfs is None else rootfs, command, id=id)

@@ -1,0 +1,140 @@
+"""The options of the pytest plugin, what it does where no container can be run, and what it costs who does not use it.
+
+Real: pytest in processes of its own; containerd only where a test says so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pluginexec import Containerd
+from pluginexec.testing import needs
+from pluginexec.testing.settings import Settings
+from tests.testing.conftest import STRICT, Inner
+
+pytest_plugins = ["pytester"]
+
+ASKS = "def test_it(plugin): plugin(['true']).wait()\ndef test_other(): pass"
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--pluginexec-timeout=soon", "pluginexec_timeout 'soon': give a number of seconds up to 1e+06"),
+        ("--pluginexec-timeout=-1", "pluginexec_timeout '-1': give a number of seconds up to 1e+06"),
+        ("--pluginexec-timeout=nan", "pluginexec_timeout 'nan': give a number of seconds up to 1e+06"),
+        ("--pluginexec-containerd=mine", "pluginexec_containerd 'mine': give worker or shared"),
+        ("--pluginexec-address=unix:///x", "pluginexec_address 'unix:///x': give the bare path of the socket"),
+        ("-opluginexec_timeout=0", "pluginexec_timeout '0': give a number of seconds up to 1e+06"),
+    ],
+)
+def test_a_bad_value_is_one_line_before_any_test(inner: Inner, argument: str, said: str) -> None:
+    result = inner.run("def test_it(): pass", argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines == [f"ERROR: {said}", ""]
+
+
+def test_the_options_are_in_the_help(inner: Inner) -> None:
+    result = inner.run("", "--help")
+    for name in ("address", "containerd", "runtime", "timeout", "required"):
+        result.stdout.fnmatch_lines([f"*--pluginexec-{name}*", f"*pluginexec_{name} *"])
+
+
+@pytest.mark.parametrize("where", ["command line", "file"])
+def test_the_options_reach_the_fixtures(inner: Inner, containerd: Containerd, where: str) -> None:
+    chosen = {"address": containerd.address, "runtime": "/usr/bin/env", "timeout": "0.5"}
+    arguments = [f"--pluginexec-{name}={value}" for name, value in chosen.items()]
+    if where == "file":
+        lines = "".join(f"pluginexec_{name} = {value}\n" for name, value in chosen.items())
+        (inner.path / "tox.ini").write_text(f"{STRICT}{lines}pluginexec_containerd = shared\n")
+        arguments = []
+    source = f"""
+        import pytest
+        from pluginexec import PluginExecError
+        def test_it(containerd, plugin):
+            assert (containerd.address, containerd.log_path) == ({containerd.address!r}, None)
+            assert containerd.remote.runtime == "/usr/bin/env"
+            assert plugin._timeout == 0.5
+            with pytest.raises(PluginExecError):  # that is no runtime
+                plugin(["true"])
+    """
+    inner.run(source, *arguments).assert_outcomes(passed=1)
+    inner.see_nothing_left()
+    assert not [name for name in containerd.remote.new_client("x").namespaces() if name.startswith("pytest-")]
+
+
+def test_where_no_container_can_be_run_the_tests_are_skipped_with_the_reason(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    result = inner.run(ASKS)
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*: no ctr on the PATH: install it (Debian: apt-get install containerd runc)"])
+
+
+@pytest.mark.parametrize("argument", ["--pluginexec-required", "-opluginexec_required=true"])
+def test_where_containers_are_required_the_tests_fail_with_the_reason(inner: Inner, argument: str) -> None:
+    result = inner.run(ASKS, argument, "--pluginexec-address=/nonexistent/socket")
+    result.assert_outcomes(passed=1, errors=1)
+    said = "pluginexec is required, but no containerd listens at /nonexistent/socket: start it, or do without *"
+    result.stdout.fnmatch_lines([said])
+
+
+SETTINGS = Settings(None, False, None, 30.0, False)
+
+
+def test_this_machine_can_run_containers() -> None:
+    assert needs.why_not(SETTINGS) is None
+
+
+def test_who_is_not_root_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert needs.why_not(SETTINGS) == "not root, but user 1000: run it as root, as with sudo"
+
+
+def test_a_runtime_that_is_not_there_is_named(containerd: Containerd) -> None:
+    for address in (None, containerd.address):
+        settings = Settings(address, False, "no-such-runtime", 30.0, False)
+        assert str(needs.why_not(settings)).startswith("no no-such-runtime on the PATH: install it")
+
+
+IMPORTED = """
+    import sys
+    def test_it():
+        ours = {name for name in sys.modules if name.startswith("pluginexec")}
+        assert ours == {"pluginexec", "pluginexec.testing", "pluginexec.testing.plugin", "pluginexec.testing.settings"}
+        assert not {"psutil", "click"} & set(sys.modules)
+"""
+
+
+def test_a_run_that_does_not_use_it_imports_next_to_nothing(inner: Inner) -> None:
+    (inner.path / "conftest.py").unlink()
+    inner.run(IMPORTED).assert_outcomes(passed=1)
+    (inner.path / "conftest.py").write_text("import sys\n" + END)
+    result = inner.run(IMPORTED, "-n1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["imported in the end: pluginexec pluginexec.testing pluginexec.testing.*"])
+
+
+END = '''
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """Tell what the controller has imported."""
+    if not hasattr(config, "workerinput"):
+        print("imported in the end:", *sorted(name for name in sys.modules if name.startswith("pluginexec")))
+        assert "pluginexec.executor" not in sys.modules
+'''
+
+
+def test_our_own_tests_and_the_plugin_get_along(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In our own suite it is not loaded, but somebody else's may have such fixtures and options too."""
+    monkeypatch.chdir(Path(__file__).parents[2])
+    options = ["-o", "addopts=--strict-config --strict-markers", "-p", "no:cacheprovider", "--seed=1", "--rounds=1"]
+    result = inner.run_here(*options, "tests/test_checks.py", "tests/executor/test_shared.py")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["plugins:*pluginexec-*"])
