@@ -18,7 +18,7 @@ import pytest
 from pluginexec import Executor, NotFound
 from pluginexec.host.records import Records, is_alive
 from tests.cli.conftest import Px, Spawn, finish
-from tests.tools.harness import wait_until
+from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.probe import SCRIPT
 
 TICK = "while :; do sleep 0.05; done"
@@ -263,6 +263,30 @@ def test_attach_shows_what_comes_and_ends_with_the_plugins_code(detached: Detach
     done = px("attach", id)
     assert done.code == 125
     assert b"it is not running" in done.err
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_attach_ends_in_silence_when_its_reader_goes_away_and_the_plugin_runs_on(
+    detached: Detached, start: Spawn, px: Px, rootfs: Path, id: str, left_behind: bool
+) -> None:
+    script = "while :; do echo more; sleep 0.01; done"
+    if left_behind:
+        process = start("run", "--name", id, "--rootfs", rootfs, "--", "sh", "-c", script)
+        assert process.stdout
+        assert process.stdout.readline() == b"more\n"
+        process.kill()
+        process.wait()
+    else:
+        id = detached(script)
+    process = start("attach", id)
+    assert process.stdout
+    assert process.stdout.readline() == b"more\n"
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 141
+    assert process.stderr
+    assert process.stderr.read() == b""
+    assert px("ps", "-q").lines == [id]
+    assert px("rm", "-f", id).code == 0
 
 
 def catches(pid: int, number: int) -> bool:

@@ -107,14 +107,17 @@ def test_an_error_of_ours_is_125_in_one_line_and_leaves_nothing(
     assert not list(root_dir.iterdir())
 
 
-def test_a_reader_that_goes_away_is_no_error(run: Run) -> None:
-    process = run("echo first; seq 100000; exit 3")
-    assert process.stdout
-    assert process.stdout.readline() == b"first\n"
-    process.stdout.close()
-    assert process.wait(PATIENCE) == 3
-    assert process.stderr
-    assert process.stderr.read() == b""
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_ends_the_plugin_in_silence(run: Run, px: Px, stream: str) -> None:
+    process = run(f"exec >&{1 if stream == 'stdout' else 2}; while :; do echo more; done", "--name", "piped")
+    pipe = getattr(process, stream)
+    assert pipe.readline() == b"more\n"
+    pipe.close()
+    assert process.wait(PATIENCE) == 141
+    other = process.stdout if stream == "stderr" else process.stderr
+    assert other
+    assert other.read() == b""
+    assert px("ps", "-a", "--format", "{{.ID}} {{.State}} {{.ExitCode}}").lines == ["piped exited 137"]
 
 
 def test_it_is_listed_and_logged_like_any_other_and_gone_with_rm(run: Run, px: Px, root_dir: Path) -> None:
