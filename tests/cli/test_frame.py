@@ -76,6 +76,8 @@ def test_the_version_is_told() -> None:
         (["--namespace", "a b", "completion", "bash"], "namespace 'a b' is not allowed: use letters"),
         (["completion", "--foo"], "completion: no such option: --foo; see 'pluginexec completion --help'"),
         (["completion"], "completion: missing argument"),
+        (["rm", "--force=true"], "rm: option '--force' does not take a value; see 'pluginexec rm --help'"),
+        (["logs", "--since"], "logs: option '--since' requires an argument; see 'pluginexec logs --help'"),
         (["completion", "sh"], "'bash', 'zsh', 'fish'; see 'pluginexec completion --help'"),
     ],
 )

@@ -304,6 +304,7 @@ def test_inspect_tells_all_there_is_to_know(detached: Detached, px: Px, root_dir
     assert "X=1" in document["spec"]["process"]["env"]
     assert document["log_path"] == f"{root_dir}/plugins/{id}/{id}-json.log"
     assert px("inspect", "--format", "{{.Spec.Root.Path}}", id).lines == [document["spec"]["root"]["path"]]
+    assert px("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", id).lines == ["exited 3"]
 
 
 def test_a_plugin_of_another_containerd_is_looked_for_there(
