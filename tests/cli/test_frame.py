@@ -56,6 +56,18 @@ def test_the_help_of_all_says_what_that_of_the_command_begins_with(name: str) ->
     assert (command.help or "").startswith(group.COMMANDS[name].removesuffix("."))
 
 
+@pytest.mark.parametrize("name", sorted(group.COMMANDS))
+def test_the_help_of_each_command_explains_it_and_each_option(name: str) -> None:
+    command = importlib.import_module(f"pluginexec.cli.{name}").command
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        assert each.help
+        options = [option for option in each.params if isinstance(option, click.Option)]
+        assert all(option.help and option.help.endswith(".") for option in options)
+    code, stdout, stderr = finished(pluginexec(name, "--help"))
+    assert (code, stderr) == (0, "")
+    assert all(option in stdout for param in command.params for option in param.opts if option.startswith("-"))
+
+
 def test_the_defaults_are_those_of_the_executor() -> None:
     assert (group.DEFAULT_ROOT, group.DEFAULT_NAMESPACE) == (DEFAULT_ROOT, PLUGIN_NAMESPACE)
 

@@ -80,11 +80,12 @@ def test_stop_sends_the_stop_signal_and_waits(detached: Detached, px: Px, record
 
 
 def test_stop_kills_what_ignores_it_and_says_so(detached: Detached, px: Px, records: Records) -> None:
-    id = detached(f"trap '' TERM; echo up; {TICK}")
+    id = detached(f"trap 'echo got it' INT; echo up; {TICK}")
     wait_until(lambda: px("logs", id).lines == ["up"], "the trap")
-    done = px("stop", "-t", "0.2", id)
+    done = px("stop", "-s", "INT", "-t", "0.2", id)
     assert (done.code, done.lines) == (0, [id])
-    assert b"has not ended 0.2 s after signal 15" in done.err
+    assert b"has not ended 0.2 s after signal 2" in done.err
+    assert px("logs", id).lines == ["up", "got it"]
     assert records.state(id).exit_code == 137
 
 
