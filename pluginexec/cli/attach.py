@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from pluginexec.cli.completing import complete_running
+from pluginexec.cli.errors import CLOSED_PIPE
 from pluginexec.cli.foreground import Signals, StandardStream, write_all
 from pluginexec.cli.settings import Settings
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unknown
+from pluginexec.executor import Executor
 from pluginexec.host.drivers import NONE, attached_sinks
 from pluginexec.host.host import Host
 from pluginexec.host.logs import follow
 from pluginexec.host.records import Record
+from pluginexec.types import ExitStatus
+
+_LOOK_EVERY = 0.2
+"""Seconds after which we see that nobody reads any more what we relay."""
 
 
 @click.command(name="attach")
@@ -28,6 +36,8 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
 
     Of a plugin whose 'pluginexec run' was killed, or whose program left it behind, the output has waited: all of it
     comes, and is kept in its log as well.
+
+    A reader that goes away, as of 'attach ID | head', ends this command alone.
     """
     host = Host(settings.root)
     id = host.records.resolve(id)
@@ -58,6 +68,8 @@ def _watch(host: Host, record: Record) -> int | None:
         directory = host.records.directory(id)
         for entry in follow(directory, id, record.log_driver, lambda: host.has_ended(id), tail=0):
             write_all(streams[entry.stream], entry.data)
+            if streams[entry.stream].is_broken:
+                return CLOSED_PIPE
         try:
             return host.records.state(id).exit_code
         except NotFound:  # --rm
@@ -67,11 +79,14 @@ def _watch(host: Host, record: Record) -> int | None:
 def _take_over(host: Host, record: Record) -> int | None:
     """Relay the output of a plugin that nobody reads any more."""
     id = record.id
-    sinks = attached_sinks(record, host.records.directory(id), StandardStream(1), StandardStream(2))
+    streams = StandardStream(1), StandardStream(2)
+    sinks = attached_sinks(record, host.records.directory(id), *streams)
     try:
         with host.records.lock(id), host.executor(record) as executor:
             executor.restore(id, *sinks)
-            status = executor.wait(id)
+            status = _end_of(executor, id, streams)
+            if status is None:
+                return CLOSED_PIPE
             host.ended(record, status)
     except DeadlineExceeded as error:
         hint = "it shows there; 'pluginexec logs -f' follows its log"
@@ -79,3 +94,11 @@ def _take_over(host: Host, record: Record) -> int | None:
             "its output goes to the process that runs it", operation="attach", id=id, hint=hint
         ) from error
     return status.exit_code
+
+
+def _end_of(executor: Executor, id: str, streams: tuple[StandardStream, StandardStream]) -> ExitStatus | None:
+    """Wait for the end of a plugin; ``None`` once nobody reads its output."""
+    while not any(stream.is_broken for stream in streams):
+        with suppress(DeadlineExceeded):
+            return executor.wait(id, _LOOK_EVERY)
+    return None

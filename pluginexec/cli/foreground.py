@@ -64,6 +64,10 @@ class Signals:
             started.set()
             thread.join()
 
+    def reader_is_gone(self) -> None:
+        """Have SIGPIPE forwarded: the plugin writes to a pipe of its shim, and would never learn it from the kernel."""
+        os.write(self._wakeup, bytes([signal.SIGPIPE]))
+
     def _take(self, number: int, frame: FrameType | None) -> None:
         if not self._forwarding:
             raise SystemExit(128 + number)
@@ -72,23 +76,27 @@ class Signals:
         started.wait()
         count = 0
         while (number := os.read(self._pending, 1)[0]) != _END:
-            if number not in _FORWARDED:
-                continue
-            count += 1
-            with suppress(PluginExecError):  # it has ended, or containerd is away
-                send(signal.SIGKILL if count >= _PATIENCE else number)
+            # The init process of a container ignores a signal that it has no handler for, SIGPIPE too.
+            count += _PATIENCE if number == signal.SIGPIPE else number in _FORWARDED
+            if number in (*_FORWARDED, signal.SIGPIPE):
+                with suppress(PluginExecError):  # it has ended, or containerd is away
+                    send(signal.SIGKILL if count >= _PATIENCE else number)
 
 
 class StandardStream:
-    """A writer to one of our own standard streams, which stays open when the plugin's ends."""
+    """A writer to one of our own standard streams, which stays open when the plugin's ends.
 
-    def __init__(self, descriptor: int) -> None:
+    When nobody reads any more, ``when_broken`` is called, once, and what comes is discarded.
+    """
+
+    def __init__(self, descriptor: int, when_broken: Callable[[], None] = lambda: None) -> None:
         self._descriptor = descriptor
-        self._broken = False
+        self._when_broken = when_broken
+        self.is_broken = False
 
     def write(self, data: bytes, /) -> int:
-        """Write, and wait where the stream is non-blocking; when nobody reads any more, discard."""
-        if self._broken:
+        """Write, and wait where the stream is non-blocking."""
+        if self.is_broken:
             return len(data)
         try:
             return os.write(self._descriptor, data)
@@ -99,7 +107,8 @@ class StandardStream:
             poll.poll()
             return os.write(self._descriptor, data[: select.PIPE_BUF])
         except BrokenPipeError:
-            self._broken = True
+            self.is_broken = True
+            self._when_broken()
             return len(data)
 
     def close(self) -> None:

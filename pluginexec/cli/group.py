@@ -200,6 +200,11 @@ def run(arguments: list[str]) -> object:
         sys.stdout.reconfigure(errors="backslashreplace")  # of a name that the terminal cannot show, too
     try:
         with cli.make_context(PROGRAM, list(arguments)) as ctx:
-            return cli.invoke(ctx)
+            try:
+                return cli.invoke(ctx)
+            except click.UsageError as error:
+                if error.ctx is None:  # of click's parser, which does not know whose options it reads
+                    error.ctx = click.Context(cli, ctx, ctx.invoked_subcommand)
+                raise
     except click.exceptions.Exit as end:
         return end.exit_code

@@ -30,7 +30,7 @@ TITLES = {
 
 
 @click.command(name="info")
-@format_option(tuple(TITLES))
+@format_option(tuple(TITLES), short=True)
 @click.pass_obj
 def command(settings: Settings, format: str) -> None:
     """Print which containerd, root and versions are used, and how many plugins there are. Starts no containerd."""

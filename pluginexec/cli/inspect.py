@@ -13,7 +13,7 @@ from pluginexec.host.views import details
 
 
 @click.command(name="inspect")
-@format_option(None, default="json")
+@format_option(None, default="json", short=True)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_id)
 @click.pass_obj
 def command(settings: Settings, format: str, ids: tuple[str, ...]) -> int:

@@ -22,8 +22,13 @@ _GAP = 3
 _COLOURS = {"Up": "green", "running": "green", "Restarting": "yellow", "restarting": "yellow", "paused": "yellow"}
 
 
-def format_option(fields: Sequence[str] | None, default: str = "table") -> Callable[[_Command], _Command]:
-    """Add ``--format`` to a command: checked before any work is done, against ``fields`` where these are known."""
+def format_option(
+    fields: Sequence[str] | None, default: str = "table", *, short: bool = False
+) -> Callable[[_Command], _Command]:
+    """Add ``--format`` to a command: checked before any work is done, against ``fields`` where these are known.
+
+    ``short``: as ``-f`` too, where docker has that and ``-f`` is no filter.
+    """
 
     def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
         if not ctx.resilient_parsing:
@@ -31,6 +36,7 @@ def format_option(fields: Sequence[str] | None, default: str = "table") -> Calla
         return value
 
     return click.option(
+        *(["-f"] if short else []),
         "--format",
         metavar="FORMAT",
         default=default,

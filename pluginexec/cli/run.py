@@ -8,6 +8,7 @@ import click
 
 from pluginexec.cli.container_options import ContainerFlags
 from pluginexec.cli.creating import creating_options, planned
+from pluginexec.cli.errors import CLOSED_PIPE
 from pluginexec.cli.foreground import Signals, StandardStream
 from pluginexec.cli.settings import Settings
 from pluginexec.errors import Unknown
@@ -27,8 +28,9 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked:
     """Create a plugin and start it.
 
     In the foreground its stdout and stderr are passed on untouched; SIGINT, SIGTERM and SIGHUP go to the plugin, and
-    the third of them kills it. The exit code is the plugin's, 128+n if signal n ended it, 125 for an error of
-    pluginexec, 126 for a command that cannot be executed, and 127 for one that is not there.
+    the third of them kills it; so does a reader that goes away, as of 'run ... | head'. The exit code is the plugin's,
+    128+n if signal n ended it, 125 for an error of pluginexec, 126 for a command that cannot be executed, and 127 for
+    one that is not there.
 
     With -d it goes on without any process of pluginexec; 'pluginexec logs' shows what it printed.
 
@@ -45,18 +47,23 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked:
                 host.start(record.id)
                 click.echo(record.id)
                 return 0
-            status = _in_foreground(host, record, signals)
+            stdout, stderr = (StandardStream(descriptor, signals.reader_is_gone) for descriptor in (1, 2))
+            status = _in_foreground(host, record, signals, stdout, stderr)
         except BaseException:
             host.discard(record.id)
             raise
+    if stdout.is_broken or stderr.is_broken:
+        return CLOSED_PIPE
     if status.exit_code is None:
         raise Unknown("it has ended, and nobody knows its exit code any more", operation="run", id=record.id)
     return status.exit_code
 
 
-def _in_foreground(host: Host, record: Record, signals: Signals) -> ExitStatus:
+def _in_foreground(
+    host: Host, record: Record, signals: Signals, stdout: StandardStream, stderr: StandardStream
+) -> ExitStatus:
     id = record.id
-    sinks = attached_sinks(record, host.records.directory(id), StandardStream(1), StandardStream(2))
+    sinks = attached_sinks(record, host.records.directory(id), stdout, stderr)
     with (
         host.records.lock(id),
         watched(record.address, host.records.root),

@@ -16,7 +16,16 @@ from pluginexec.errors import InvalidArgument, shown
 _ACTION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _FIELD = re.compile(r"\s*(json\s+)?\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?\s*", re.ASCII)
 # docker's names of what has another name here, in the order in which they are tried.
-_ALIASES = {"names": ("name", "id"), "name": ("id",), "container": ("id",), "runningfor": ("created",)}
+_ALIASES = {
+    "names": ("name", "id"),
+    "name": ("id",),
+    "container": ("id",),
+    "runningfor": ("created",),
+    "created": ("created_at",),
+    "status": ("state",),
+}
+# What docker's inspect has inside these is flat here: {{.State.ExitCode}} is {{.ExitCode}}.
+_SECTIONS = ("state", "config", "hostconfig")
 _SUPPORTED = "use table, json, 'table TEMPLATE' or a template of text, {{.Field}}, {{json .}} and {{json .Field}}"
 
 Path: TypeAlias = tuple[str, ...]
@@ -91,6 +100,8 @@ def _meanings(path: Path) -> Iterable[Path]:
     yield path
     for alias in _ALIASES.get(_plain(path[0]), ()):
         yield (alias, *path[1:])
+    if len(path) > 1 and _plain(path[0]) in _SECTIONS:
+        yield from _meanings(path[1:])
 
 
 def _is_known(path: Path, known: list[Path]) -> bool:

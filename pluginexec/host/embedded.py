@@ -109,6 +109,7 @@ def _start(containerd: Containerd, instead_of: str) -> bool:
     except Taken:
         return False
     if not listened:
-        why = f"no containerd at {instead_of}; " if instead_of not in ("", containerd.address) else ""
-        log.warning("%sa private one runs at %s (log: %s)", why, containerd.address, containerd.log_path)
+        other = instead_of not in ("", containerd.address)
+        what = f"no containerd at {instead_of}; a private one" if other else "a private containerd"
+        log.warning("%s runs at %s (log: %s)", what, containerd.address, containerd.log_path)
     return True

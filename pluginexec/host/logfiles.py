@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 """Bytes read at once; no entry of ours is so long, a line that is longer is somebody else's."""
 _ATTEMPTS = 100
 
@@ -37,22 +37,28 @@ class LogFile:
         """Tell whether another is this file, opened once more."""
         return os.path.samestat(os.fstat(self._descriptor), os.fstat(other._descriptor))
 
-    def lines(self) -> Iterator[bytes]:
-        """Give the whole lines that have not been given yet, without their newlines.
+    def size(self) -> int:
+        """Return how many bytes it has."""
+        return os.fstat(self._descriptor).st_size
+
+    def lines(self) -> list[bytes]:
+        """Return the next whole lines, without their newlines, of a block of the file; none at its end.
 
         Half a line is left where it is, for later: a writer whose disk is full takes it away again.
         """
         while data := os.pread(self._descriptor, _BLOCK, self._position):
             end = data.rfind(b"\n")
-            if end < 0 and len(data) < _BLOCK:
-                return
-            self._position += end + 1 if end >= 0 else len(data)
             if end >= 0:
-                yield from data[:end].split(b"\n")
+                self._position += end + 1
+                return data[:end].split(b"\n")
+            if len(data) < _BLOCK:
+                break
+            self._position += len(data)
+        return []
 
     def lines_backwards(self) -> Iterator[bytes]:
         """Give the whole lines from the last to the first; ``lines`` goes on behind the last."""
-        start = os.fstat(self._descriptor).st_size
+        start = self.size()
         rest: bytes | None = None
         while start > 0:
             size = min(start, _BLOCK)
@@ -72,7 +78,7 @@ class LogFile:
 
     def bytes(self) -> Iterator[bytes]:
         """Give what has not been given yet; from the beginning if the file has become shorter."""
-        if os.fstat(self._descriptor).st_size < self._position:
+        if self.size() < self._position:
             self._position = 0
         while data := os.pread(self._descriptor, _BLOCK, self._position):
             self._position += len(data)
@@ -80,7 +86,7 @@ class LogFile:
 
     def skip_to_tail(self, count: int) -> None:
         """Have ``bytes`` begin with the last ``count`` lines; the last may be without a newline."""
-        position = size = os.fstat(self._descriptor).st_size
+        position = size = self.size()
         needed = count + 1
         while position > 0 and needed:
             start = max(0, position - _BLOCK)

@@ -18,8 +18,15 @@ from pluginexec.jsonlogger import ENTRY_SIZE, STREAMS
 
 log = logging.getLogger(__name__)
 
-POLL = 0.05
-"""Seconds between two looks for more."""
+POLL = 0.005
+"""Seconds until the next look for more, in which a fast plugin may fill several small files; then longer ones."""
+_LONGEST_POLL = 0.02
+_ASK_EVERY = 0.05
+"""Seconds between two questions whether the plugin has ended, which cost more than a look."""
+_LOOK_AFTER = 100
+"""Lines after which we see whether there is a newer file: one that is open is not lost by rotation."""
+_MOST_FILES, _MOST_BYTES = 500, 1 << 30
+"""What is kept open for one who reads slower than the plugin writes: rotation may have deleted it."""
 _LONGEST = 8 << 20
 """Bytes of a line that are put together; of a longer one the rest follows as lines without a newline."""
 
@@ -94,13 +101,19 @@ def _read(reader: _Reader, existing: Iterator[Entry]) -> Iterator[Entry]:
 def _follow(reader: _Reader, existing: Iterator[Entry], over: Callable[[], bool]) -> Iterator[Entry]:
     try:
         yield from existing
-        while True:
+        last, asked, pause = False, -_ASK_EVERY, POLL
+        while not last:
             # Asked before the look: what was written before the end is found after it.
-            last = over()
-            yield from reader.more()
-            if last:
-                return
-            time.sleep(POLL)
+            if time.monotonic() - asked >= _ASK_EVERY:
+                last, asked = over(), time.monotonic()
+            entry = None
+            for entry in reader.more():
+                yield entry
+            if entry:
+                pause = POLL
+            elif not last:
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_POLL)
     finally:
         reader.close()
 
@@ -185,6 +198,7 @@ class _JsonReader:
         self._path = path
         self._wanted = wanted
         self._files = open_files(path)
+        self._warned = False
 
     def existing(self, tail: int | None) -> Iterator[Entry]:
         if tail is None:
@@ -203,26 +217,34 @@ class _JsonReader:
             file.close()
 
     def _lines(self) -> Iterator[bytes]:
-        # First the newer ones: where there are such, what is read of this one now is its end.
-        self._find_newer()
-        while self._files:
-            yield from self._files[0].lines()
-            if len(self._files) == 1:
-                return
-            self._files.pop(0).close()
+        while True:
+            # First the newer ones: where there are such, what is read of this one now is its end.
+            self._find_newer()
+            lines = self._files[0].lines() if self._files else []
+            for begin in range(0, len(lines), _LOOK_AFTER):
+                yield from lines[begin : begin + _LOOK_AFTER]
+                self._find_newer()
+            if not lines:
+                if len(self._files) < 2:
+                    return
+                self._files.pop(0).close()
 
     def _find_newer(self) -> None:
         last = self._files[-1] if self._files else None
-        if last and last.is_at(self._path):
+        if last and (last.is_at(self._path) or self._is_far_behind()):
             return
         found = open_files(self._path)
         known = [index for index, file in enumerate(found) if last and file.is_same(last)]
-        if last and not known and len(found) > 1:
+        if last and not known and len(found) > 1 and not self._warned:
             log.warning("%s was rotated faster than it could be read: some of it may be missing", self._path)
+            self._warned = True
         newer = known[0] + 1 if known else 0
         for file in found[:newer]:
             file.close()
         self._files += found[newer:]
+
+    def _is_far_behind(self) -> bool:
+        return len(self._files) >= _MOST_FILES or sum(file.size() for file in self._files) >= _MOST_BYTES
 
     def _parse(self, line: bytes) -> Entry | None:
         """Return the entry of a line; ``None`` if it is torn, or not ours, or of a stream that is not wanted."""

@@ -72,6 +72,18 @@ def test_wrong_usage_of_plugin_is_one_line_that_says_what_to_do_and_125() -> Non
     assert stderr.startswith("pluginexec: plugin rm: missing argument")
 
 
+@pytest.mark.parametrize("name", sorted(group.COMMANDS))
+def test_the_help_of_each_command_explains_it_and_each_option(name: str) -> None:
+    command = importlib.import_module(f"pluginexec.cli.{name}").command
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        assert each.help
+        options = [option for option in each.params if isinstance(option, click.Option)]
+        assert all(option.help and option.help.endswith(".") for option in options)
+    code, stdout, stderr = finished(pluginexec(name, "--help"))
+    assert (code, stderr) == (0, "")
+    assert all(option in stdout for param in command.params for option in param.opts if option.startswith("-"))
+
+
 def test_the_defaults_are_those_of_the_executor() -> None:
     assert (group.DEFAULT_ROOT, group.DEFAULT_NAMESPACE) == (DEFAULT_ROOT, PLUGIN_NAMESPACE)
 
@@ -92,6 +104,8 @@ def test_the_version_is_told() -> None:
         (["--namespace", "a b", "completion", "bash"], "namespace 'a b' is not allowed: use letters"),
         (["completion", "--foo"], "completion: no such option: --foo; see 'pluginexec completion --help'"),
         (["completion"], "completion: missing argument"),
+        (["rm", "--force=true"], "rm: option '--force' does not take a value; see 'pluginexec rm --help'"),
+        (["logs", "--since"], "logs: option '--since' requires an argument; see 'pluginexec logs --help'"),
         (["completion", "sh"], "'bash', 'zsh', 'fish'; see 'pluginexec completion --help'"),
     ],
 )

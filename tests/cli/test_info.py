@@ -63,7 +63,7 @@ def test_people_get_a_line_for_each_and_templates_choose(containerd: Containerd,
     assert (code, stderr) == (0, "")
     assert f"Address: {containerd.address}" in lines
     assert "Serve runs: false" in lines
-    assert finished([*argv, "--format", "{{.Root}} {{.Running}}"]) == (0, [f"{root} 0"], "")
+    assert finished([*argv, "-f", "{{.Root}} {{.Running}}"]) == (0, [f"{root} 0"], "")
     code, lines, stderr = finished([*argv, "--format", "{{.Nope}}"])
     assert (code, lines, "unknown field" in stderr) == (125, [], True)
 

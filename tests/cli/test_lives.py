@@ -18,7 +18,7 @@ import pytest
 from pluginexec import Executor, NotFound
 from pluginexec.host.records import Records, is_alive
 from tests.cli.conftest import Px, Spawn, finish
-from tests.tools.harness import wait_until
+from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.probe import SCRIPT
 
 TICK = "while :; do sleep 0.05; done"
@@ -80,11 +80,12 @@ def test_stop_sends_the_stop_signal_and_waits(detached: Detached, px: Px, record
 
 
 def test_stop_kills_what_ignores_it_and_says_so(detached: Detached, px: Px, records: Records) -> None:
-    id = detached(f"trap '' TERM; echo up; {TICK}")
+    id = detached(f"trap 'echo got it' INT; echo up; {TICK}")
     wait_until(lambda: px("logs", id).lines == ["up"], "the trap")
-    done = px("stop", "-t", "0.2", id)
+    done = px("stop", "-s", "INT", "-t", "0.2", id)
     assert (done.code, done.lines) == (0, [id])
-    assert b"has not ended 0.2 s after signal 15" in done.err
+    assert b"has not ended 0.2 s after signal 2" in done.err
+    assert px("logs", id).lines == ["up", "got it"]
     assert records.state(id).exit_code == 137
 
 
@@ -265,6 +266,30 @@ def test_attach_shows_what_comes_and_ends_with_the_plugins_code(detached: Detach
     assert b"it is not running" in done.err
 
 
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_attach_ends_in_silence_when_its_reader_goes_away_and_the_plugin_runs_on(
+    detached: Detached, start: Spawn, px: Px, rootfs: Path, id: str, left_behind: bool
+) -> None:
+    script = "while :; do echo more; sleep 0.01; done"
+    if left_behind:
+        process = start("run", "--name", id, "--rootfs", rootfs, "--", "sh", "-c", script)
+        assert process.stdout
+        assert process.stdout.readline() == b"more\n"
+        process.kill()
+        process.wait()
+    else:
+        id = detached(script)
+    process = start("attach", id)
+    assert process.stdout
+    assert process.stdout.readline() == b"more\n"
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 141
+    assert process.stderr
+    assert process.stderr.read() == b""
+    assert px("ps", "-q").lines == [id]
+    assert px("rm", "-f", id).code == 0
+
+
 def catches(pid: int, number: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
@@ -280,6 +305,7 @@ def test_inspect_tells_all_there_is_to_know(detached: Detached, px: Px, root_dir
     assert "X=1" in document["spec"]["process"]["env"]
     assert document["log_path"] == f"{root_dir}/plugins/{id}/{id}-json.log"
     assert px("inspect", "--format", "{{.Spec.Root.Path}}", id).lines == [document["spec"]["root"]["path"]]
+    assert px("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", id).lines == ["exited 3"]
 
 
 def test_a_plugin_of_another_containerd_is_looked_for_there(

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pluginexec import Containerd
 from pluginexec.host.records import Records
 from tests.cli.conftest import Px, Spawn, finish
 from tests.tools.harness import PATIENCE, wait_until
@@ -107,14 +108,17 @@ def test_an_error_of_ours_is_125_in_one_line_and_leaves_nothing(
     assert not list(root_dir.iterdir())
 
 
-def test_a_reader_that_goes_away_is_no_error(run: Run) -> None:
-    process = run("echo first; seq 100000; exit 3")
-    assert process.stdout
-    assert process.stdout.readline() == b"first\n"
-    process.stdout.close()
-    assert process.wait(PATIENCE) == 3
-    assert process.stderr
-    assert process.stderr.read() == b""
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_ends_the_plugin_in_silence(run: Run, px: Px, stream: str) -> None:
+    process = run(f"exec >&{1 if stream == 'stdout' else 2}; while :; do echo more; done", "--name", "piped")
+    pipe = getattr(process, stream)
+    assert pipe.readline() == b"more\n"
+    pipe.close()
+    assert process.wait(PATIENCE) == 141
+    other = process.stdout if stream == "stderr" else process.stderr
+    assert other
+    assert other.read() == b""
+    assert px("ps", "-a", "--format", "{{.ID}} {{.State}} {{.ExitCode}}").lines == ["piped exited 137"]
 
 
 def test_it_is_listed_and_logged_like_any_other_and_gone_with_rm(run: Run, px: Px, root_dir: Path) -> None:
@@ -146,6 +150,32 @@ def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
         assert ends(process) == (128 + number, b"", b"")
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
         assert Records(short_root).ids() == []
+
+
+def test_a_line_as_for_docker_means_what_it_means_there_on_the_containerd_of_the_environment(
+    spawn: Spawn, containerd: Containerd, rootfs: Path, root_dir: Path, id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text("A=file\nB=file\n")
+    options = f"""-d --name {id} -e A=flag --env-file {tmp_path}/env -v {tmp_path}:/v:ro
+        --mount type=tmpfs,target=/t,tmpfs-size=1m -w /v -u 0:1000 --hostname web --memory 64m --cpus 0.5
+        --pids-limit 20 --cap-drop ALL --cap-add CHOWN --read-only --net host --label a=b --restart unless-stopped"""
+    script = """echo $A $B; pwd; id -g; hostname; touch x 2>&1; touch /x 2>&1; : >/t/x && grep CapBnd /proc/self/status
+        sleep 1000"""
+    env = environment(CONTAINERD_ADDRESS=containerd.address, PLUGINEXEC_ROOT=str(root_dir))
+    done = finish(spawn("run", *options.split(), "--rootfs", rootfs, "--", "sh", "-c", script, env=env))
+    assert (done.code, done.lines) == (0, [id])
+    assert b"(unless-stopped) only while" in done.err
+    wait_until(lambda: len(finish(spawn("logs", id, env=env)).lines) == 7, "its output")
+    refused = ["touch: x: Read-only file system", "touch: /x: Read-only file system"]
+    chown = "CapBnd:\t0000000000000001"
+    assert finish(spawn("logs", id, env=env)).lines == ["flag file", "/v", "1000", "web", *refused, chown]
+    document = json.loads(finish(spawn("inspect", id, env=env)).out)
+    assert (document["address"], document["labels"]) == (containerd.address, {"a": "b"})
+    resources = document["spec"]["linux"]["resources"]
+    assert (resources["memory"]["limit"], resources["pids"]["limit"]) == (64 << 20, 20)
+    assert resources["cpu"]["quota"] * 2 == resources["cpu"]["period"]
+    assert not [each for each in document["spec"]["linux"]["namespaces"] if each["type"] == "network"]
+    assert finish(spawn("rm", "-f", id, env=env)).code == 0
 
 
 def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_next(

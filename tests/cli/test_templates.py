@@ -49,6 +49,7 @@ FIELDS = ("id", "exit_code", "state.status", "state.pid", "labels")
         ("{{json .State.Status}}", '"running"'),
         ("{{json .StartedAt}}", '"2024-02-03T02:05:06.007000Z"'),
         ("}} {{.ID}}", "}} a1"),
+        ("{{.State.ExitCode}}{{json .Config.Labels.a}}", '3"b"'),
     ],
 )
 def test_a_template_gives_what_docker_gives(template: str, text: str) -> None:
@@ -97,6 +98,13 @@ def test_where_the_fields_are_not_known_before_the_row_says_which_there_are(temp
     with pytest.raises(InvalidArgument, match="unknown field") as caught:
         format.render({"id": "x", "state": {"status": "y"}})
     assert str(caught.value.hint).endswith("fields: .ID, .State")
+
+
+def test_what_dockers_inspect_has_in_sections_is_found_where_it_is_flat() -> None:
+    fields = ("id", "state", "created_at", "exit_code", "pid", "labels")
+    row = {"id": "x", "state": "exited", "created_at": "then", "exit_code": 3, "pid": 0, "labels": {"a": "b"}}
+    template = "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}} {{.Config.Labels}} {{.Created}}"
+    assert parse_format(template, fields).render(row) == "exited 3 0 a=b then"
 
 
 def test_the_exact_key_goes_before_one_that_is_only_alike() -> None:

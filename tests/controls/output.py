@@ -124,4 +124,21 @@ OUTPUT = (
         "tests/test_logger.py::test_a_cat_that_is_killed_is_replaced_and_only_what_it_held_is_lost[fifo]",
         "BrokenPipeError|both copies did not come true",
     ),
+    # The command line.
+    Guard(
+        "a reader that goes away ends the plugin of run",
+        "cli/foreground.py",
+        "            self._when_broken()",
+        "            pass",
+        "tests/cli/test_run.py::test_a_reader_that_goes_away_ends_the_plugin_in_silence[stdout]",
+        "TimeoutExpired",
+    ),
+    Guard(
+        "one who follows a log looks for newer files while it reads",
+        "host/logs.py",
+        "                self._find_newer()",
+        "                pass",
+        "tests/host/test_follow.py::test_one_who_reads_slower_than_the_log_is_rotated_loses_nothing",
+        r"assert \[1, 2, 3",
+    ),
 )

@@ -97,7 +97,7 @@ def test_where_nothing_listens_a_private_one_is_started_told_of_once_and_left_to
     os.kill(pid, signal.SIGKILL)  # the next command has it again
     wait_until(lambda: not first.listens(), "its end")
     assert answers(embedded.ensure(first.address, root))
-    assert caplog.records[-1].getMessage().startswith("a private one runs at")
+    assert caplog.records[-1].getMessage().startswith("a private containerd runs at")
 
 
 def test_commands_that_are_started_at_once_start_one(root: Path) -> None:

@@ -137,6 +137,25 @@ def test_what_is_written_just_before_a_rotation_is_read_from_the_old_file(tmp_pa
     assert found[1:] == [b"%d %s" % (look, which) for look in range(1, 21) for which in (b"old", b"new")]
 
 
+def test_one_who_reads_slower_than_the_log_is_rotated_loses_nothing(tmp_path: Path) -> None:
+    log = new_log(tmp_path, 50_000, 2)
+    written = 0
+
+    def write(count: int) -> None:
+        nonlocal written
+        for written in range(written + 1, written + count + 1):  # noqa: B020
+            log.write("stdout", b"%d\n" % written)
+
+    write(300)
+    found = []
+    for entry in follow(tmp_path, "x", "json-file", lambda: written >= 8000):
+        found.append(int(entry.data))
+        if written < 8000:
+            write(5)  # five times as much as is read
+    log.close()
+    assert found == list(range(1, written + 1))
+
+
 def test_being_overtaken_by_all_files_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = new_log(tmp_path, 150, 2)
     log.write("stdout", b"first\n")
