@@ -20,6 +20,7 @@ __all__ = [
     "FailedPrecondition",
     "InvalidArgument",
     "JsonFile",
+    "ManagedPlugin",
     "NotFound",
     "PermissionDenied",
     "PluginExecError",
@@ -48,6 +49,7 @@ if typing.TYPE_CHECKING:
     )
     from pluginexec.executor import Executor
     from pluginexec.jsonfile import JsonFile
+    from pluginexec.managed.plugin import ManagedPlugin
     from pluginexec.remote import Remote
     from pluginexec.spec import default_spec, load_spec
     from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Sink, Writer
@@ -58,6 +60,7 @@ else:
         "ExitHandler": "endings",
         "Executor": "executor",
         "JsonFile": "jsonfile",
+        "ManagedPlugin": "managed.plugin",
         "Remote": "remote",
         **dict.fromkeys(("default_spec", "load_spec"), "spec"),
         **dict.fromkeys(("PLUGIN_NAMESPACE", "EventInfo", "EventType", "ExitStatus", "Sink", "Writer"), "types"),

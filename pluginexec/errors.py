@@ -7,10 +7,10 @@
     ├── AlreadyExists        the id is taken
     ├── InvalidArgument      what was passed in is wrong, and would be wrong again
     ├── FailedPrecondition   right request, wrong state: of the machine, the root or the task
-    ├── Unavailable          containerd cannot be reached now; the same call may work later
+    ├── Unavailable          containerd, or a managed plugin, cannot be reached now; the same call may work later
     ├── DeadlineExceeded     no answer in time; whether it happened is not known
     ├── PermissionDenied     this user may not do that
-    └── Unknown              containerd, runc or ctr said something that is in no table of ours
+    └── Unknown              containerd, runc, ctr or a managed plugin said something that is in no table of ours
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class FailedPrecondition(PluginExecError):
 
 
 class Unavailable(PluginExecError):
-    """containerd cannot be reached now; the same call may work later."""
+    """containerd, or a managed plugin, cannot be reached now; the same call may work later."""
 
 
 class DeadlineExceeded(PluginExecError):
@@ -119,4 +119,4 @@ class PermissionDenied(PluginExecError):
 
 
 class Unknown(PluginExecError):
-    """containerd, runc or ctr said something that is in no table of ours."""
+    """containerd, runc, ctr or a managed plugin said something that is in no table of ours."""

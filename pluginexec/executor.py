@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 
 from pluginexec.cgroups import cgroups_path_of
@@ -91,6 +92,11 @@ class Executor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def root_dir(self) -> Path:
+        """Its root directory, absolute."""
+        return self._root.path
 
     def create(self, id: str, spec: SpecSource, stdout: Sink = None, stderr: Sink = None) -> None:
         """Create a container and start it; return when the plugin runs.

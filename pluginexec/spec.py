@@ -82,18 +82,28 @@ def load_spec(source: SpecSource) -> dict[str, Any]:
     file, the field and the remedy; ``PermissionDenied`` where this user may not read the file or reach the root.
     """
     if isinstance(source, Mapping):
-        return _checked(_plain(source, "spec"), "spec", None)
-    path = _path("spec must be a dict or a path", source)
+        return _checked(plain_json(source, "spec"), "spec", None)
+    content, name, file = read_json(source, "spec")
+    # The parent of a link, not of what it points to: the bundle is where the caller says it is.
+    return _checked(content, name, file.parent)
+
+
+def read_json(source: str | os.PathLike[str], what: str) -> tuple[Any, str, Path]:
+    """Return what is in a ``config.json``, or in that of a directory: plain JSON types, as ``plain_json`` gives them.
+
+    With it come the name that errors have for it, which begins with ``what``, and the path of the file. Raises
+    ``InvalidArgument`` or ``PermissionDenied`` as ``load_spec`` does.
+    """
+    path = _path(f"{what} must be a dict or a path", source)
     try:
         file = path / _CONFIG if path.is_dir() else path
-        data = _read(file)
+        name = f"{what} {str(file)!r}"
+        data = _read(file, name)
     except (OSError, ValueError) as error:
         # An OSError names what it is about; a ValueError (a NUL, a lone surrogate) does not.
-        name = f"spec {str(getattr(error, 'filename', None) or path)!r}"
+        name = f"{what} {str(getattr(error, 'filename', None) or path)!r}"
         raise _refused(name, error, f"give a {_CONFIG}, or a bundle directory with one in it") from error
-    name = f"spec {str(file)!r}"
-    # The parent of a link, not of what it points to: the bundle is where the caller says it is.
-    return _checked(_plain(_parse(data, name), name), name, file.parent)
+    return plain_json(_parse(data, name), name), name, file
 
 
 def default_spec(
@@ -133,7 +143,7 @@ def default_spec(
     mounts = [dict(zip(("destination", "type", "source", "options"), mount, strict=True)) for mount in _MOUNTS]
     root = {"path": str(_path("rootfs must be a path", rootfs))}
     spec = {"ociVersion": "1.0.2", "process": process, "root": root, "mounts": mounts, "linux": linux}
-    return _checked(_plain(spec, "spec"), "spec", Path())
+    return _checked(plain_json(spec, "spec"), "spec", Path())
 
 
 @dataclass(frozen=True)
@@ -247,19 +257,19 @@ def _check_mounts(spec: _Object) -> None:
             content["source"] = mount.located("source", mount.need("source", str, "name what to bind"))
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path, name: str) -> bytes:
     # O_NONBLOCK: to open a FIFO, or to read a file such as /proc/kmsg, could wait for ever.
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidArgument(f"spec {str(file)!r}: not a regular file; give the path of a {_CONFIG}")
+            raise InvalidArgument(f"{name}: not a regular file; give the path of a {_CONFIG}")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
             # Not by the size that stat tells: it is 0 for the endless ones in /proc.
             data = stream.read(_LARGEST_FILE + 1) or b""
     finally:
         os.close(descriptor)
     if len(data) > _LARGEST_FILE:
-        raise InvalidArgument(f"spec {str(file)!r}: over {_LARGEST_FILE >> 20} MiB; containerd could not take it")
+        raise InvalidArgument(f"{name}: over {_LARGEST_FILE >> 20} MiB; containerd could not take it")
     return data
 
 
@@ -277,7 +287,7 @@ def _parse(data: bytes, name: str) -> object:
         raise _wrong(name, "", "holds an integer beyond 64 bits; containerd could not read it") from error
 
 
-def _plain(value: object, name: str, field: str = "", depth: int = 0, count: Iterator[int] | None = None) -> Any:
+def plain_json(value: object, name: str, field: str = "", depth: int = 0, count: Iterator[int] | None = None) -> Any:
     """Copy ``value``, all the way down, as plain JSON types; refuse what would not survive the way to containerd."""
     count = count or itertools.count()
     if next(count) > _MOST_VALUES:
@@ -287,7 +297,7 @@ def _plain(value: object, name: str, field: str = "", depth: int = 0, count: Ite
     if depth > _DEEPEST:
         raise _wrong(name, "", f"nested deeper than {_DEEPEST} levels; no spec needs that")
     if isinstance(value, (list, tuple)):
-        return [_plain(item, name, f"{field}[{index}]", depth + 1, count) for index, item in enumerate(value)]
+        return [plain_json(item, name, f"{field}[{index}]", depth + 1, count) for index, item in enumerate(value)]
     if not isinstance(value, Mapping):
         raise _wrong(name, field, f"is a {type(value).__name__}, which json cannot hold; convert it")
     copy = {}
@@ -295,7 +305,7 @@ def _plain(value: object, name: str, field: str = "", depth: int = 0, count: Ite
         if not isinstance(key, str):
             raise _wrong(name, field, f"has a key of type {type(key).__name__}; use strings as keys")
         inner = f"{field}.{key[:_SHOWN] if key.isprintable() else repr(key[:_SHOWN])}".lstrip(".")
-        copy[_plain_scalar(key, name, inner)] = _plain(item, name, inner, depth + 1, count)
+        copy[_plain_scalar(key, name, inner)] = plain_json(item, name, inner, depth + 1, count)
     return copy
 
 

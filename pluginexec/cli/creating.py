@@ -16,7 +16,7 @@ from pluginexec.errors import InvalidArgument
 from pluginexec.host.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.embedded import ensure
 from pluginexec.host.records import Record
-from pluginexec.host.restart import parse_policy
+from pluginexec.restart import parse_policy
 from pluginexec.spec import default_spec, load_spec
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ from pluginexec.flags.values import refused, section
 _ALL = "ALL"
 # <linux/capability.h>: the place of a name is the number.
 # fmt: off
-_NAMES = tuple(f"CAP_{name}" for name in (
+NAMES = tuple(f"CAP_{name}" for name in (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
     "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
     "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
@@ -47,7 +47,7 @@ def _name(flag: str, value: str) -> str:
     if name in (_ALL, f"CAP_{_ALL}"):
         return _ALL
     name = f"CAP_{name.removeprefix('CAP_')}"
-    if name not in _NAMES:
+    if name not in NAMES:
         raise refused(flag, value, "give the name of a capability, such as NET_ADMIN or CAP_NET_ADMIN, or ALL")
     return name
 
@@ -57,4 +57,4 @@ def _ours() -> list[str]:
     status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     (line,) = (line for line in status.splitlines() if line.startswith("CapBnd:"))
     mask = int(line.split()[1], 16)
-    return [name for number, name in enumerate(_NAMES) if mask >> number & 1]
+    return [name for number, name in enumerate(NAMES) if mask >> number & 1]

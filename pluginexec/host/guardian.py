@@ -22,8 +22,8 @@ from pluginexec.host.drivers import detached_sinks
 from pluginexec.host.executors import Executors
 from pluginexec.host.host import Host, exit_status
 from pluginexec.host.records import Record, State, hold_process, is_alive
-from pluginexec.host.restart import STEADY_AFTER, parse_policy, pause_before
 from pluginexec.remote import Remote
+from pluginexec.restart import STEADY_AFTER, parse_policy, pause_before
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pluginexec.daemon import Containerd
 from pluginexec.errors import PluginExecError
 from pluginexec.host.embedded import directory
-from pluginexec.host.restart import pause_before
+from pluginexec.restart import pause_before
 
 log = logging.getLogger(__name__)
 

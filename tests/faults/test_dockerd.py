@@ -6,15 +6,11 @@ of a plugin, which dockerd dials once, is this process's.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +23,12 @@ from pluginexec.client import Client
 from pluginexec.types import TaskState
 from tests.conftest import shims
 from tests.tools.containers import wait_for_state
-from tests.tools.dockerd import PLUGINS, Dockerd
+from tests.tools.dockerd import PLUGINS, Dockerd, running_dockerd
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
 from tests.tools.rootfs import make_rootfs
 
 LAST = 5000
 LAST_WORDS = "".join(f"{i}\n" for i in range(1, LAST + 1)).encode()
-PLACES = ("/etc/docker", "/var/lib/docker", "/run/docker", "/run/docker/plugins", "/run/docker/netns", "/run/netns")
 COUNTING = f"""
 trap 'seq {LAST}; seq {LAST} >&2; echo last words; echo last complaint >&2; exit 7' TERM
 i=0
@@ -44,44 +39,8 @@ while :; do i=$((i+1)); echo out $i; echo err $i >&2; sleep 0.01; done
 @pytest.fixture
 def dockerd(mortal: Containerd) -> Iterator[Dockerd]:
     """A dockerd on the test's containerd; afterwards the machine is as it was."""
-    with one_at_a_time():
-        yield from a_dockerd(mortal)
-
-
-@contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Wait until no other test run has a dockerd: all of them share ``/run/docker/plugins``."""
-    with (Path(tempfile.gettempdir()) / "px-dockerd.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def a_dockerd(mortal: Containerd) -> Iterator[Dockerd]:
-    before = traces()
-    directory = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
-    dockerd = Dockerd(directory, mortal.address)
-    try:
-        dockerd.start()
+    with running_dockerd(mortal) as dockerd:
         yield dockerd
-    finally:
-        dockerd.kill()
-        client = mortal.remote.new_client(PLUGIN_NAMESPACE)
-        for id in client.tasks():
-            client.delete_task(id, force=True)
-        dockerd.clean()
-        shutil.rmtree(directory)
-    assert traces() == before
-    assert str(directory) not in Path("/proc/self/mountinfo").read_text()
-
-
-def traces() -> dict[str, object]:
-    """What a dockerd may leave on a machine, outside its directory."""
-    traces: dict[str, object] = {path: os.path.isdir(path) and sorted(os.listdir(path)) for path in PLACES}
-    # A plugin's cgroup is called after its id, which is as long as this.
-    traces["cgroups"] = sorted(path for path, _, _ in os.walk("/sys/fs/cgroup") if len(os.path.basename(path)) == 64)
-    traces["interfaces"] = sorted(os.listdir("/sys/class/net"))
-    traces["forwarding"] = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    return traces
 
 
 @pytest.fixture

@@ -8,18 +8,22 @@ talked out of, ``/run/docker/plugins/ID``, which containerd's shim must see too;
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pluginexec import PLUGIN_NAMESPACE, Containerd
 from tests.tools.debian import unpacked
 from tests.tools.harness import wait_until
 
 PLUGINS = Path("/run/docker/plugins")
+PLACES = ("/etc/docker", "/var/lib/docker", "/run/docker", "/run/docker/plugins", "/run/docker/netns", "/run/netns")
 _SOCKET = "plugin.sock"
 _LIMIT = 60.0
 _IN_AN_EMPTY_ETC = ("unshare", "--mount", "--", "sh", "-c", 'mount -t tmpfs none /etc && exec "$@"', "sh")
@@ -86,15 +90,20 @@ class Dockerd:
         (source / "rootfs").mkdir(parents=True)
         make_rootfs(source / "rootfs")
         (source / "config.json").write_text(json.dumps(_config(script)))
-        self.docker("plugin", "create", name, str(source))
-        id = self.docker("plugin", "inspect", "--format", "{{.Id}}", name)
+        id = self.create_plugin(name, source)
         self._listen(id)
         self.docker("plugin", "enable", name)
         return id
 
+    def create_plugin(self, name: str, bundle: Path) -> str:
+        """Make a managed plugin from a bundle, and return its id."""
+        self.docker("plugin", "create", name, str(bundle))
+        id = self.docker("plugin", "inspect", "--format", "{{.Id}}", name)
+        self._ids.append(id)
+        return id
+
     def _listen(self, id: str) -> None:
         # dockerd dials the plugin's socket before it calls it enabled, and no applet of busybox can listen on one.
-        self._ids.append(id)
         (PLUGINS / id).mkdir(parents=True)
         listener = socket.socket(socket.AF_UNIX)
         self._sockets.append(listener)
@@ -118,6 +127,45 @@ class Dockerd:
         for path in self._strange:
             with contextlib.suppress(OSError):  # gone, or somebody else uses it by now
                 path.rmdir()
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other test run has a dockerd: all of them share ``/run/docker/plugins``."""
+    with (Path(tempfile.gettempdir()) / "px-dockerd.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def running_dockerd(containerd: Containerd) -> Iterator[Dockerd]:
+    """Run a dockerd on a containerd, when it is our turn; afterwards the machine is as it was."""
+    with one_at_a_time():
+        before = traces()
+        directory = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
+        dockerd = Dockerd(directory, containerd.address)
+        try:
+            dockerd.start()
+            yield dockerd
+        finally:
+            dockerd.kill()
+            client = containerd.remote.new_client(PLUGIN_NAMESPACE)
+            for id in client.tasks():
+                client.delete_task(id, force=True)
+            dockerd.clean()
+            shutil.rmtree(directory)
+        assert traces() == before
+        assert str(directory) not in Path("/proc/self/mountinfo").read_text()
+
+
+def traces() -> dict[str, object]:
+    """What a dockerd may leave on a machine, outside its directory."""
+    traces: dict[str, object] = {path: os.path.isdir(path) and sorted(os.listdir(path)) for path in PLACES}
+    # A plugin's cgroup is called after its id, which is as long as this.
+    traces["cgroups"] = sorted(path for path, _, _ in os.walk("/sys/fs/cgroup") if len(os.path.basename(path)) == 64)
+    traces["interfaces"] = sorted(os.listdir("/sys/class/net"))
+    traces["forwarding"] = Path("/proc/sys/net/ipv4/ip_forward").read_text()
+    return traces
 
 
 def _config(script: str) -> dict[str, object]:

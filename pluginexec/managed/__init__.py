@@ -1,0 +1,1 @@
+"""Docker managed plugins without Docker: from ``config.json`` to a plugin that answers on its socket."""

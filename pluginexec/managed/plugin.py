@@ -1,0 +1,228 @@
+"""A docker managed plugin, enabled and disabled without docker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pluginexec.checks import check_id
+from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
+from pluginexec.executor import Executor
+from pluginexec.managed.bundle import CONFIG, ROOTFS, unpack
+from pluginexec.managed.calls import call
+from pluginexec.managed.config import PluginConfig, load_config
+from pluginexec.managed.keeper import Keeper
+from pluginexec.managed.lastwords import LastWords
+from pluginexec.managed.lives import STOP_TIMEOUT, Lives
+from pluginexec.managed.places import Places
+from pluginexec.managed.settings import Settings, changed, default_settings
+from pluginexec.restart import parse_policy
+from pluginexec.streams import check_sink
+from pluginexec.types import ExitStatus, Sink
+
+START_TIMEOUT = 30.0
+"""Seconds until a plugin must have answered."""
+
+
+class _State(Enum):
+    DISABLED = "disabled"
+    ENABLING = "being enabled"
+    ENABLED = "enabled"
+    DISABLING = "being disabled"
+
+
+class ManagedPlugin:
+    """A docker managed plugin: a volume, network, log or authorization plugin, say.
+
+    - ``executor``: what runs it;
+    - ``source``: what ``docker plugin create`` takes, a directory with ``config.json`` and ``rootfs/``, or its tar. A
+      directory is used as it is, so what the plugin writes is written there; a tar is unpacked under the executor's
+      root, and that is removed in the end;
+    - ``id``: its id in containerd; by default a new one;
+    - ``settings``: as for ``set``;
+    - ``restart``: when it is started again after it has ended by itself: ``no``, ``on-failure[:N]``, ``always`` or
+      ``unless-stopped``, with docker's meaning and pauses;
+    - ``stdout``, ``stderr``: as in ``Executor.create``, but a writer is never closed, because it is there for each life
+      of the plugin. The end of a stream that goes to a writer, or nowhere, is kept by this process, for errors.
+
+    A context manager: entering it enables the plugin, leaving it disables and removes it. All methods may be called
+    from any thread. Raises ``InvalidArgument`` for a configuration, a setting or a bundle that is wrong.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        source: str | os.PathLike[str],
+        *,
+        id: str | None = None,
+        settings: Iterable[str] = (),
+        restart: str = "no",
+        stdout: Sink = None,
+        stderr: Sink = None,
+    ) -> None:
+        self.id = check_id(secrets.token_hex(16) if id is None else id)
+        self._policy = parse_policy(restart)
+        for sink in (stdout, stderr):
+            check_sink(sink)
+        self._executor = executor
+        self._places = Places(executor.root_dir / "managed" / self.id)
+        self._unpacked: Path | None = None
+        """What is ours to remove."""
+        bundle = Path(source)
+        try:
+            if not bundle.is_dir():
+                self._unpacked = self._places.directory / "bundle"
+                bundle = unpack(bundle, self._unpacked)
+            self.config: PluginConfig = load_config(bundle / CONFIG)
+            self.settings: Settings = changed(self.config, default_settings(self.config), settings)
+        except BaseException:
+            self._discard()
+            raise
+        self.implements: list[str] = []
+        """What it said at ``Plugin.Activate``."""
+        words = LastWords(stdout, stderr)
+        self._lives = Lives(executor, self.id, self.config, bundle / ROOTFS, self._places, words)
+        self._keeper: Keeper | None = None
+        self._state = _State.DISABLED
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ManagedPlugin:
+        try:
+            self.enable()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<ManagedPlugin {self.id}: {self._state.value}>"
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens while it is enabled, on the host."""
+        return self._lives.socket
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it was enabled, and runs or will be started again."""
+        if self._state is not _State.ENABLED:
+            return False
+        if self._keeper:
+            return self._keeper.is_at_work
+        try:
+            return self._executor.is_running(self.id)
+        except NotFound:
+            return False
+
+    def enable(self, timeout: float = START_TIMEOUT) -> None:
+        """Start the plugin; return when it has answered on its socket that it implements what it should.
+
+        A failure leaves nothing behind. Raises what ``Executor.create`` does, and:
+
+        - ``FailedPrecondition``: it is enabled already; or it ended before it listened (the message has its exit code
+          and its last output), or implements something else;
+        - ``InvalidArgument``: a mount or a device must be set first, or is not there;
+        - ``DeadlineExceeded``: it did not answer within ``timeout`` seconds;
+        - ``AlreadyExists``: a plugin of this id still runs, from an earlier process; ``disable`` ends that.
+        """
+        with self._changing("enable", _State.ENABLING, _State.DISABLED):
+            if self._lives.take_over():
+                raise AlreadyExists("it runs already, of an earlier process or another object", hint="disable it first")
+            self.implements = self._lives.start(self.settings, timeout)
+            try:
+                if self._policy.name != "no":
+                    self._keeper = Keeper(self._executor, self.id, self._policy, self._again)
+            except BaseException:
+                self._lives.stop(STOP_TIMEOUT)
+                raise
+            self._state = _State.ENABLED
+
+    def disable(self, timeout: float = STOP_TIMEOUT) -> ExitStatus | None:
+        """Stop the plugin: SIGTERM, ``timeout`` seconds, SIGKILL; return how it ended, ``None`` if it did not run.
+
+        What it has mounted for the host is unmounted, and its socket is removed. One of this id that runs since an
+        earlier process is stopped too. Raises ``DeadlineExceeded`` if even SIGKILL does not end it.
+        """
+        with self._changing("disable", _State.DISABLING, _State.ENABLED, _State.DISABLED) as before:
+            keeper, self._keeper = self._keeper, None
+            if keeper:
+                keeper.stop()
+            if before is _State.DISABLED and not self._lives.take_over():
+                return None
+            status = self._lives.stop(timeout)
+            self._state = _State.DISABLED
+            return status
+
+    def remove(self) -> None:
+        """Disable the plugin, if it is enabled, and remove what was unpacked for it and what it has stored."""
+        self.disable()
+        self._discard()
+
+    def call(self, method: str, body: object = None, timeout: float = START_TIMEOUT) -> Any:
+        """Call a method, such as ``VolumeDriver.Create``, and return its answer, parsed.
+
+        ``body`` is anything that JSON can hold. Raises ``FailedPrecondition`` if it is not enabled, ``Unknown`` with
+        what the plugin says in ``Err``, ``NotFound`` if it has no such method, ``Unavailable`` if the connection
+        breaks, and ``DeadlineExceeded`` without a whole answer within ``timeout`` seconds.
+        """
+        try:
+            if not self.enabled:
+                raise FailedPrecondition("it is not enabled")
+            return call(self.socket, method, body, timeout=timeout)
+        except PluginExecError as error:
+            error.operation, error.id = "call", self.id
+            raise
+
+    def set(self, *pairs: str) -> None:
+        """Change settings, in the words of ``docker plugin set``: ``DEBUG=1``, ``state.source=/srv``, ``args=-v -x``.
+
+        All of them are changed, or none. Raises ``FailedPrecondition`` unless the plugin is disabled, and
+        ``InvalidArgument`` for what the configuration does not have or does not call settable.
+        """
+        try:
+            with self._lock:
+                if self._state is not _State.DISABLED:
+                    raise FailedPrecondition(f"it is {self._state.value}", hint="disable it first")
+                self.settings = changed(self.config, self.settings, pairs)
+        except PluginExecError as error:
+            error.operation, error.id = "set", self.id
+            raise
+
+    def _again(self, cancel: int) -> None:
+        self.implements = self._lives.start(self.settings, START_TIMEOUT, cancel)
+
+    @contextlib.contextmanager
+    def _changing(self, operation: str, during: _State, *allowed: _State) -> Iterator[_State]:
+        """Have the plugin to ourselves for an operation; if that does not set the state, it stays as it was."""
+        with self._lock:
+            before = self._state
+            if before in allowed:
+                self._state = during
+        try:
+            if before not in allowed:
+                raise FailedPrecondition(f"it is {before.value}")
+            yield before
+        except PluginExecError as error:
+            error.operation, error.id = operation, self.id
+            raise
+        finally:
+            if self._state is during and before in allowed:
+                self._state = before
+
+    def _discard(self) -> None:
+        if self._unpacked:
+            shutil.rmtree(self._unpacked, ignore_errors=True)
+        self._places.remove()
