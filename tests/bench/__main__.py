@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.arena import Arena, arena
-from tests.bench.benchmarks import BENCHMARKS
+from tests.bench.benchmarks import BENCHMARKS, DOCKERD
 from tests.bench.effort import FULL, QUICK, Effort
 from tests.bench.plot import svg
 from tests.bench.rows import Measured
@@ -32,7 +32,7 @@ def main() -> int:
     effort = QUICK if options.quick else FULL
     if options.rounds:
         effort = dataclasses.replace(effort, rounds=options.rounds, long_rounds=options.rounds)
-    chosen = options.benchmarks or [name for name in BENCHMARKS if name != "dockerd" or not options.quick]
+    chosen = options.benchmarks or [name for name in BENCHMARKS if name != DOCKERD or not options.quick]
     began = time.time()
     try:
         with arena() as place:

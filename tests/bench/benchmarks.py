@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.bench import asking, beginning, crowds, lives, relaying, resting, storms, talking
+from tests.bench import asking, beginning, crowds, dockers, lives, relaying, resting, storms, talking
 from tests.bench.arena import Arena
 from tests.bench.effort import Effort
 from tests.bench.rows import Measured
+
+DOCKERD = "dockerd"
+"""The one that fetches dockerd."""
 
 BENCHMARKS: dict[str, Callable[[Arena, Effort], Measured]] = {
     "lives": lives.quiet,
@@ -20,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Arena, Effort], Measured]] = {
     "crowd": crowds.crowd,
     "events": storms.exec_events,
     "start-up": beginning.start_up,
+    DOCKERD: dockers.managed,
     "growing-crowd": crowds.growing,
     "growing-bytes": relaying.growing,
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pluginexec.client import Client
 from pluginexec.ctr import clean_environment
+from pluginexec.logger import NO_LOGGER
 from pluginexec.types import TaskState
 from tests.bench.arena import Arena
 from tests.tools.harness import wait_until
@@ -31,11 +33,11 @@ class Foreground:
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=clean_environment())
 
-    def run_detached(self, id: str, spec: dict[str, Any]) -> int:
-        """Run a plugin in the background, without output; return its pid."""
+    def run_detached(self, id: str, spec: dict[str, Any], io: Sequence[str] = NO_LOGGER) -> int:
+        """Run a plugin in the background, by default without output; return its pid."""
         pid_file = self._arena.directory / "pid"
         config = str(self._config(id, spec))
-        self.run("run", "--detach", "--null-io", "--config", config, "--pid-file", str(pid_file), "--", id)
+        self.run("run", "--detach", *io, "--config", config, "--pid-file", str(pid_file), "--", id)
         return int(pid_file.read_text())
 
     def run(self, *arguments: str) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pluginexec.logger import NO_LOGGER, logger_arguments, redirect_to_file
 from tests.bench.arena import Arena, kill
 from tests.bench.effort import Effort
 from tests.bench.foreground import Foreground
@@ -43,24 +45,31 @@ def quiet(arena: Arena, effort: Effort) -> Measured:
     )
     return Measured(
         (
-            _beside(create, "ctr run --detach by hand", _parts(hand, "create"), _parts(other, "create")),
+            _beside(create, "ctr run --detach by hand", hand, other, "create"),
             event,
-            _beside(exit, "ctr containers rm by hand", _parts(hand, "handler"), _parts(other, "handler")),
+            _beside(exit, "ctr containers rm by hand", hand, other, "handler"),
         )
     )
 
 
 def relayed(arena: Arena, effort: Effort) -> Measured:
-    """With both streams relayed to writers, on both sides."""
+    """With both streams relayed to writers, on both sides; beside it the commands by hand, with the same logger."""
+    foreground = Foreground(arena)
+    logger = logger_arguments(redirect_to_file(None), redirect_to_file(None), None)
     with both(arena) as sides:
-        own, other = alternate(
-            effort.rounds, lambda: _live(arena, sides[0], relayed=True), lambda: _live(arena, sides[1], relayed=True)
+        own, other, hand = alternate(
+            effort.rounds,
+            lambda: _live(arena, sides[0], relayed=True),
+            lambda: _live(arena, sides[1], relayed=True),
+            lambda: _live_by_hand(arena, foreground, logger),
         )
     peer = "gRPC, FIFOs read in threads"
+    create = _row("create until it runs, both streams relayed", peer, "create", own, other, 1.25)
+    exit = _row("exit, both streams relayed to their end", peer, "handler", own, other, None)
     return Measured(
         (
-            _row("create until it runs, both streams relayed", peer, "create", own, other, 1.25),
-            _row("exit, both streams relayed to their end", peer, "handler", own, other, None),
+            _beside(create, "ctr run --detach by hand, logger to /dev/null", hand, other, "create"),
+            _beside(exit, "ctr containers rm by hand", hand, other, "handler"),
         )
     )
 
@@ -81,11 +90,11 @@ def _live(arena: Arena, side: Side, *, relayed: bool = False) -> Life:
     return Life(1e3 * (ran - begun), 1e3 * (side.ends.events[id] - died), 1e3 * (side.ends.handled[id] - died))
 
 
-def _live_by_hand(arena: Arena, foreground: Foreground) -> Life:
+def _live_by_hand(arena: Arena, foreground: Foreground, io: Sequence[str] = NO_LOGGER) -> Life:
     id = arena.new_id()
     spec = arena.spec(id)
     begun = time.perf_counter()
-    pid = foreground.run_detached(id, spec)
+    pid = foreground.run_detached(id, spec, io)
     ran = time.perf_counter()
     kill(pid)
     foreground.await_end(id)
@@ -96,10 +105,11 @@ def _row(what: str, against: str, part: str, own: list[Life], other: list[Life],
     return against_peer(what, against, "ms", _parts(own, part), _parts(other, part), most=most)
 
 
-def _beside(row: Row, what: str, hand: list[float], other: list[float]) -> Row:
-    """Add what one command costs alone, and that in terms of the peer: our limit."""
-    limit = spread(ratios(hand, other))
-    return dataclasses.replace(row, others={what: (spread(hand), "ms"), "that / peer, our limit": (limit, "x")})
+def _beside(row: Row, what: str, hand: list[Life], other: list[Life], part: str) -> Row:
+    """Add what the one command that we need costs alone, and that in terms of the peer: our limit."""
+    alone = _parts(hand, part)
+    limit = spread(ratios(alone, _parts(other, part)))
+    return dataclasses.replace(row, others={what: (spread(alone), "ms"), "that / peer, our limit": (limit, "x")})
 
 
 def _parts(lives: list[Life], part: str) -> list[float]:

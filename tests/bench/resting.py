@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import partial
 from pathlib import Path
 
 from tests.bench.arena import FOREVER, Arena, kill
 from tests.bench.crowds import create_all
 from tests.bench.effort import Effort
+from tests.bench.memory import PSS, held
 from tests.bench.plot import Panel, Series
 from tests.bench.rows import Measured, Row, at_most
 from tests.bench.sides import Counter, Ours
 from tests.bench.spread import alternate, ratios, spread
 from tests.bench.talking import many_in_front
 
-_PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 _SHIM = "containerd-shim"
 
 
@@ -36,10 +35,10 @@ def memory(arena: Arena, effort: Effort) -> Measured:
 
 
 def _ours(arena: Arena, count: int) -> float:
-    before, own = arena.meter.pids(), _pss(os.getpid())
+    before, own = arena.meter.pids(), held(PSS, os.getpid())
     side = Ours(arena)
     pids = create_all(arena, side, count, lambda at: (Counter(), Counter()), FOREVER)
-    used = _grown(arena, before) + _pss(os.getpid()) - own
+    used = _grown(arena, before) + held(PSS, os.getpid()) - own
     for pid in pids.values():
         kill(pid)
     side.ends.wait(*pids)
@@ -47,18 +46,12 @@ def _ours(arena: Arena, count: int) -> float:
 
 
 def _theirs(arena: Arena, count: int) -> float:
-    before, own = arena.meter.pids(), _pss(os.getpid())
+    before, own = arena.meter.pids(), held(PSS, os.getpid())
     with many_in_front(arena, FOREVER, [Counter() for _ in range(count)]):
-        used = _grown(arena, before) + _pss(os.getpid()) - own
+        used = _grown(arena, before) + held(PSS, os.getpid()) - own
     return used / count
 
 
 def _grown(arena: Arena, before: set[int]) -> float:
     new = arena.meter.pids() - before
-    return sum(_pss(pid) for pid in new if not Path(f"/proc/{pid}/comm").read_text().startswith(_SHIM))
-
-
-def _pss(pid: int) -> float:
-    found = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
-    assert found
-    return int(found[1]) / 1024
+    return sum(held(PSS, pid) for pid in new if not Path(f"/proc/{pid}/comm").read_text().startswith(_SHIM))
