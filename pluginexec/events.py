@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
+import os
 import subprocess
 import threading
 import time
@@ -108,7 +108,7 @@ class EventStream:
 
     def _follow(self) -> bool:
         """Follow one ``ctr events`` to its end; return whether it ever stood."""
-        nonce = secrets.token_hex(8)
+        nonce = os.urandom(8).hex()
         child = self._ctr.start("events", self._filter)
         self._began_at = time.monotonic()
         stands = threading.Event()

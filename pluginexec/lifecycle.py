@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -80,7 +80,7 @@ class Lifecycle:
         return streams
 
     def _run(self, files: PluginFiles, streams: Streams) -> None:
-        mark = secrets.token_hex(8)
+        mark = os.urandom(8).hex()
         try:
             self._client.run(
                 files.id,

@@ -151,7 +151,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     def refuse(*arguments: object, **keywords: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 2 * size)  # the mark of a start, which is no other's
+    monkeypatch.setattr("os.urandom", bytes)  # the mark of a start, which is no other's
     (tmp_path / "rootfs").mkdir()
     bench = Bench(tmp_path / "root", default_spec(tmp_path / "rootfs", ["/bin/true"], id="p"))
     for module, name in ((subprocess, "Popen"), (os, "system"), (os, "posix_spawn"), (os, "fork"), (os, "execve")):

@@ -49,6 +49,12 @@ class Dockerd:
         """What it printed; the output of its plugins is in there."""
         return self._directory / "log"
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self._process
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         own = self._directory

@@ -1,0 +1,182 @@
+"""Rows: many bytes through one plugin, to a hash, to a file, and to a path; and how that grows with the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from tests.bench.arena import BLOB_SIZE, Arena
+from tests.bench.effort import Effort
+from tests.bench.foreground import Foreground
+from tests.bench.plot import Panel, Series
+from tests.bench.rows import Measured, against_peer
+from tests.bench.spread import alternate, spread
+from tests.tools.harness import wait_until
+
+_CHUNK = 1 << 17
+"""What the peer's reader reads at once; our relay does too."""
+_LIMIT = 120.0
+
+
+class Hashed:
+    """A writer that hashes, and knows when it got the first byte, and the last of those expected."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._hash = hashlib.sha1(usedforsecurity=False)
+        self._count = 0
+        self._first = self._last = 0.0
+
+    def write(self, data: bytes, /) -> int | None:
+        """Hash."""
+        self._first = self._first or time.perf_counter()
+        self._hash.update(data)
+        self._count += len(data)
+        if self._count == self._expected:
+            self._last = time.perf_counter()
+        return None
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+    def speed(self, blob: bytes) -> float:
+        """Return the megabytes a second; ``blob`` is what must have come, again and again."""
+        expected = hashlib.sha1(usedforsecurity=False)
+        for _ in range(self._expected // len(blob)):
+            expected.update(blob)
+        assert self._count == self._expected
+        assert self._hash.digest() == expected.digest(), "what came is not what was printed"
+        return self._count / (self._last - self._first) / 1e6
+
+
+class Grown:
+    """A file that grows from the moment on at which we let a plugin go."""
+
+    def __init__(self, arena: Arena, size: int) -> None:
+        self.path = arena.directory / "out"
+        self._go = arena.rootfs / "go"
+        self._blob = arena.blob
+        self._size = size
+
+    def speed(self) -> float:
+        """Let it go, and wait until all is there and right; return the megabytes a second."""
+        begun = time.perf_counter()
+        self._go.touch()
+        wait_until(lambda: self.path.exists() and self.path.stat().st_size >= self._size, "the last byte", _LIMIT)
+        seconds = time.perf_counter() - begun
+        self._go.unlink()
+        assert self.path.stat().st_size == self._size
+        with self.path.open("rb") as file:
+            while part := file.read(len(self._blob)):
+                assert part == self._blob, "what is in the file is not what was printed"
+        self.path.unlink()
+        return self._size / seconds / 1e6
+
+
+def to_a_hash(arena: Arena, effort: Effort) -> Measured:
+    """To a writer that hashes; the peer's bytes are read from its pipe, and hashed."""
+    own, other = alternate(
+        effort.long_rounds, lambda: _ours_hashed(arena, effort.size), lambda: _foreground_hashed(arena, effort.size)
+    )
+    what = f"relay {effort.size >> 20} MiB to a hash (SHA-1)"
+    return Measured((against_peer(what, "foreground ctr run", "MB/s", own, other, least=2.5),))
+
+
+def to_a_file(arena: Arena, effort: Effort) -> Measured:
+    """To a file that we opened, and to a path that the plugin's logger writes itself."""
+    size = effort.size
+    own, other, by_path, by_hand = alternate(
+        effort.long_rounds,
+        partial(_ours_to, arena, size, opened=True),
+        partial(_foreground_to_file, arena, size),
+        partial(_ours_to, arena, size, opened=False),
+        partial(_by_hand, arena, size),
+    )
+    amount = f"{size >> 20} MiB"
+    file = against_peer(f"relay {amount} to a file", "foreground ctr run", "MB/s", own, other, least=3)
+    path = against_peer(f"{amount} to a path", "cat | cat >> file, no container", "MB/s", by_path, by_hand, least=0.9)
+    return Measured((file, path))
+
+
+def growing(arena: Arena, effort: Effort) -> Measured:
+    """How the speed grows with the bytes."""
+    ours, theirs, rows = [], [], []
+    for size in effort.sizes:
+        own, other = alternate(
+            effort.long_rounds, partial(_ours_hashed, arena, size), partial(_foreground_hashed, arena, size)
+        )
+        ours.append((float(size), spread(own).median))
+        theirs.append((float(size), spread(other).median))
+        rows.append(against_peer(f"relay {size >> 20} MiB to a hash", "foreground ctr run", "MB/s", own, other))
+    series = (Series("pluginexec", tuple(ours)), Series("foreground ctr run", tuple(theirs)))
+    return Measured(tuple(rows), (Panel("Relay to a hash", "bytes", "MB/s", series),))
+
+
+def _script(size: int, *, waits: bool = False) -> tuple[str, ...]:
+    """Return the command of a plugin that prints its blob until there are ``size`` bytes."""
+    wait = "until [ -e /go ]; do sleep 0.01; done; " if waits else ""
+    return ("sh", "-c", f"{wait}i=0; while [ $i -lt {size // BLOB_SIZE} ]; do cat /blob; i=$((i + 1)); done")
+
+
+def _ours_hashed(arena: Arena, size: int) -> float:
+    hashed = Hashed(size)
+    id = arena.new_id()
+    arena.executor.create(id, arena.spec(id, *_script(size)), hashed)
+    arena.ends.wait(id, code=0)
+    return hashed.speed(arena.blob)
+
+
+def _ours_to(arena: Arena, size: int, *, opened: bool) -> float:
+    grown = Grown(arena, size)
+    id = arena.new_id()
+    sink = grown.path.open("wb") if opened else grown.path
+    arena.executor.create(id, arena.spec(id, *_script(size, waits=True)), sink)
+    speed = grown.speed()
+    arena.ends.wait(id, code=0)
+    return speed
+
+
+def _foreground_to_file(arena: Arena, size: int) -> float:
+    grown = Grown(arena, size)
+    with grown.path.open("wb", buffering=0) as file:
+        thread = threading.Thread(target=_foreground, args=(arena, file.write, _script(size, waits=True)))
+        thread.start()
+        wait_until(Foreground(arena).running, "its start")
+        speed = grown.speed()
+        thread.join()
+    return speed
+
+
+def _by_hand(arena: Arena, size: int) -> float:
+    grown = Grown(arena, size)
+    source = ["chroot", str(arena.rootfs), *_script(size, waits=True)]
+    with (
+        grown.path.open("ab") as file,
+        subprocess.Popen(source, stdout=subprocess.PIPE) as printing,
+        subprocess.Popen(["cat"], stdin=printing.stdout, stdout=file) as copying,
+    ):
+        speed = grown.speed()
+    assert (printing.returncode, copying.returncode) == (0, 0)
+    return speed
+
+
+def _foreground_hashed(arena: Arena, size: int) -> float:
+    hashed = Hashed(size)
+    _foreground(arena, hashed.write, _script(size))
+    return hashed.speed(arena.blob)
+
+
+def _foreground(arena: Arena, write: Callable[[bytes], object], script: tuple[str, ...]) -> None:
+    foreground = Foreground(arena)
+    id = arena.new_id()
+    with foreground.start(id, arena.spec(id, *script)) as process:
+        assert process.stdout
+        while data := os.read(process.stdout.fileno(), _CHUNK):
+            write(data)
+    assert process.returncode == 0
+    foreground.client.delete_container(id)
