@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import click
 
+from pluginexec.cli.errors import show_error
 from pluginexec.cli.humanize import human_duration, human_status, now
 from pluginexec.cli.output import format_option, print_rows
 from pluginexec.cli.settings import Settings
-from pluginexec.errors import InvalidArgument, NotFound
+from pluginexec.errors import InvalidArgument, NotFound, Unknown
 from pluginexec.host.host import Host
 from pluginexec.host.views import STATES, view
 
@@ -37,22 +37,28 @@ _LONGEST_COMMAND = 20
 @click.pass_obj
 def command(
     settings: Settings, everything: bool, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str
-) -> None:
+) -> int:
     """List plugins: those that run, with -a all, the last created first."""
     tests = parse_filters(filters)
     # As docker: who asks for a state wants to see those in it.
     everything = everything or any(text.startswith(("status=", "exited=")) for text in filters)
     host = Host(settings.root)
     rows = []
+    code = 0
     for id in host.records.ids():
-        with suppress(NotFound):  # removed meanwhile
+        try:
             row = view(host, id)
-            if (everything or row["state"] in ("running", "paused", "restarting")) and all(test(row) for test in tests):
-                rows.append(row)
+        except NotFound:  # removed meanwhile
+            continue
+        except Unknown as error:  # its record is broken, and hides no other
+            code = show_error(error)
+            continue
+        if (everything or row["state"] in ("running", "paused", "restarting")) and all(test(row) for test in tests):
+            rows.append(row)
     if quiet:
         for row in rows:
             click.echo(row["id"])
-        return
+        return code
     for row in rows:
         row["created"] = f"{human_duration((now() - row['created_at']).total_seconds())} ago"
         times = {key: row[key] for key in ("started_at", "finished_at", "exit_code")}
@@ -60,6 +66,7 @@ def command(
         if format == "table" and not no_trunc and len(row["command"]) > _LONGEST_COMMAND:
             row["command"] = row["command"][: _LONGEST_COMMAND - 1] + "…"
     print_rows(rows, format, COLUMNS)
+    return code
 
 
 def parse_filters(filters: tuple[str, ...]) -> list[Callable[[Row], bool]]:

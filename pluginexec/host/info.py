@@ -9,7 +9,7 @@ from typing import Any
 
 from pluginexec import __version__, machine
 from pluginexec.doctor.checkup import Place
-from pluginexec.errors import NotFound, PluginExecError
+from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.drivers import DRIVERS
 from pluginexec.host.embedded import choose, is_private, private_address
 from pluginexec.host.host import Host
@@ -50,7 +50,7 @@ def _address(place: Place) -> str:
 def _count(host: Host) -> dict[str, int]:
     counts = {"running": 0, "paused": 0, "stopped": 0}
     for id in host.records.ids():
-        with contextlib.suppress(NotFound):  # removed meanwhile
+        with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
             state = view(host, id)["state"]
             counts[state if state in counts else "stopped"] += 1
     return counts

@@ -290,7 +290,8 @@ def read_whole(path: Path, id: str) -> dict[str, Any]:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
     except ValueError as error:
         raise Unknown(f"file {str(path)!r} is not json: {error}", id=id, hint="remove its directory") from error
-    assert isinstance(content, dict)
+    if not isinstance(content, dict):
+        raise Unknown(f"file {str(path)!r} has no json object in it", id=id, hint="remove its directory")
     return content
 
 

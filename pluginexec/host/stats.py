@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pluginexec.cgroups import cgroups_path_of
-from pluginexec.errors import FailedPrecondition, NotFound
+from pluginexec.errors import FailedPrecondition, NotFound, Unknown
 from pluginexec.host.records import Records, is_alive
 from pluginexec.host.usage import Usage, cpu_percent, measure
 
@@ -37,7 +37,7 @@ class Watch:
         """Return what each plugin that runs uses, and how much CPU since it was last asked."""
         usages, samples = {}, []
         for id in self._ids or self._records.ids():
-            with contextlib.suppress(NotFound):  # removed meanwhile
+            with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
                 state = self._records.state(id)
                 if is_alive(state):
                     usage = measure(state.pid, cgroups_path_of(self._records.spec(id)))

@@ -122,6 +122,17 @@ def test_what_cannot_be_found_out_because_its_containerd_is_away_is_told_as_far_
     assert three.state("one").status == "running", "it can be found out later"
 
 
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_broken_record_is_told_of_and_hides_no_other(px: Px, three: Records, content: str) -> None:
+    (three.directory("two") / "plugin.json").write_text(content)
+    done = px("ps", "-a", "-q")
+    assert (done.code, sorted(done.lines)) == (125, ["one", "three"])
+    assert done.err.startswith(b"pluginexec: 'two': file ")
+    assert done.err.count(b"\n") == 1
+    assert px("info", "-f", "{{.Stopped}}").lines == ["2"]
+    assert px("stats", "--no-stream").code == 0
+
+
 def test_a_template_that_is_not_understood_is_refused(px: Px) -> None:
     done = px("ps", "--format", "{{range .}}")
     assert (done.code, done.out) == (125, b"")
