@@ -17,13 +17,14 @@ import pytest
 from tests.controls.commands import COMMANDS
 from tests.controls.exits import EXITS
 from tests.controls.guard import Guard
+from tests.controls.managed import MANAGED
 from tests.controls.output import OUTPUT
 from tests.controls.running import CGROUPS, Result, Run, Traces, end_leftovers
 
 pytestmark = [pytest.mark.control, pytest.mark.timeout(600)]  # a test may wait for the runs before its own
 
 AT_ONCE = 2
-GUARDS = (*EXITS, *OUTPUT, *COMMANDS)
+GUARDS = (*EXITS, *OUTPUT, *COMMANDS, *MANAGED)
 TESTS = sorted({guard.test for guard in GUARDS})
 Results = Callable[["Guard | None"], Result]
 

@@ -101,9 +101,11 @@ def test_a_socket_that_listens_already_is_not_waited_for(path: Path, alive: int)
 
 def waits_in_poll(thread: threading.Thread) -> bool:
     """Tell whether a thread sleeps in poll(2)."""
+    directory = Path(f"/proc/self/task/{thread.native_id}")
     with contextlib.suppress(OSError):
-        where = Path(f"/proc/self/task/{thread.native_id}/wchan").read_text()
-        return "poll" in where or where == "0"  # which some kernels say of all
+        sleeps = directory.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"
+        where = directory.joinpath("wchan").read_text()
+        return sleeps and ("poll" in where or where == "0")  # which some kernels say of all
     return False
 
 
@@ -111,7 +113,7 @@ class Waiter(threading.Thread):
     """A thread that waits for a socket, and how that ended."""
 
     def __init__(self, path: Path, ended: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)  # without its guard it would wait for ever
         self._arguments: dict[str, Any] = {"path": path, "timeout": LONG, "ended": ended}
         self.error: PluginExecError | None = None
         self.start()
@@ -135,8 +137,8 @@ def test_a_socket_that_comes_later_is_noticed_although_nobody_asks_again(path: P
 
 
 def test_a_socket_that_is_moved_into_its_place_is_noticed(path: Path, alive: int) -> None:
-    waiter = Waiter(path, alive)
     with listening(path.with_name("elsewhere")):
+        waiter = Waiter(path, alive)
         path.with_name("elsewhere").rename(path)
         waiter.join(PATIENCE)
     assert not waiter.is_alive()

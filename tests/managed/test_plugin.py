@@ -293,6 +293,8 @@ def test_it_is_enabled_by_one_of_many_who_try_at_once(new_plugin: NewPlugin) -> 
     for thread in threads:
         thread.join()
     assert len(failed) == 3
+    with pytest.raises(FailedPrecondition, match="it is enabled"):
+        plugin.enable()
     assert plugin.call("VolumeDriver.List")["Err"] == ""
 
 
