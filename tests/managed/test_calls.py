@@ -112,9 +112,9 @@ def waits_in_poll(thread: threading.Thread) -> bool:
 class Waiter(threading.Thread):
     """A thread that waits for a socket, and how that ended."""
 
-    def __init__(self, path: Path, ended: int) -> None:
+    def __init__(self, path: Path, ended: int, timeout: float = LONG) -> None:
         super().__init__(daemon=True)  # without its guard it would wait for ever
-        self._arguments: dict[str, Any] = {"path": path, "timeout": LONG, "ended": ended}
+        self._arguments: dict[str, Any] = {"path": path, "timeout": timeout, "ended": ended}
         self.error: PluginExecError | None = None
         self.start()
         wait_until(lambda: waits_in_poll(self), "its sleep")
@@ -174,6 +174,16 @@ def test_the_time_that_it_may_take_is_bounded(path: Path, alive: int) -> None:
     path.touch()
     with pytest.raises(DeadlineExceeded, match="it has made the file, but does not listen"):
         wait_for_socket(path, timeout=0.05, ended=alive)
+
+
+def test_no_time_is_too_long(path: Path, alive: int, new_server: NewServer) -> None:
+    new_server(http(b"{}"))
+    assert call(path, "X", timeout=float("inf")) == {}
+    waiter = Waiter(path.with_name("y.sock"), alive, timeout=float("inf"))
+    with listening(path.with_name("y.sock")):
+        waiter.join(PATIENCE)
+    assert not waiter.is_alive()
+    assert waiter.error is None
 
 
 def test_a_directory_that_is_not_there_is_said(path: Path, alive: int) -> None:
