@@ -188,10 +188,12 @@ def _exchange(connection: _Connection, method: str, body: bytes) -> tuple[int, s
     connection.hurry()
     with connection.getresponse() as response:
         data = bytearray()
-        connection.hurry()
-        while chunk := response.read1(_CHUNK):
-            data += chunk
+        while not response.isclosed():  # newer Pythons close it with the last byte
             connection.hurry()
+            chunk = response.read1(_CHUNK)
+            if not chunk:
+                break
+            data += chunk
         if response.length:  # read1 takes the end of the connection for that of the answer
             raise http.client.IncompleteRead(bytes(data), response.length)
         return response.status, response.getheader("Content-Type", ""), bytes(data)
