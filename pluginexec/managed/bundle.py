@@ -36,6 +36,13 @@ _Entry = tuple[tarfile.TarInfo, "IO[bytes] | None", bytes]
 _Entries = Generator[_Entry, None, None]
 
 
+def bundle_path(source: str | os.PathLike[str]) -> Path:
+    """Return where a bundle is, also when the working directory changes; ``InvalidArgument`` for what is no path."""
+    if not isinstance(source, (str, os.PathLike)) or not source or isinstance(os.fspath(source), bytes):
+        raise InvalidArgument(f"plugin {shown(source)} is not the path of a directory or a tar")
+    return Path(os.path.abspath(source))
+
+
 def unpack(source: str | os.PathLike[str], directory: Path) -> Path:
     """Copy a bundle, or extract a tar of one (compressed by gzip, bzip2, xz or not at all); return ``directory``.
 
@@ -43,7 +50,7 @@ def unpack(source: str | os.PathLike[str], directory: Path) -> Path:
     ``config.json`` and ``rootfs/`` is left out, as docker does. Raises ``InvalidArgument`` for what is no bundle or
     has a wrong configuration, ``AlreadyExists`` for a directory that is not empty, and as files are refused.
     """
-    origin = Path(source)
+    origin = bundle_path(source)
     new = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
     try:
         new.mkdir(mode=0o700, parents=True)
@@ -91,7 +98,7 @@ def _of_tar(origin: Path) -> _Entries:
 def _of_directory(origin: Path) -> _Entries:
     """Give the entries of a tar of a directory, without making one."""
     with tarfile.open(os.devnull, "w") as tar:
-        yield from _of_file(tar, origin / CONFIG, CONFIG)
+        yield from _of_file(tar, origin / CONFIG, CONFIG, follow=True)
         if (origin / ROOTFS).is_dir():
             yield from _of_file(tar, origin / ROOTFS, ROOTFS, follow=True)
             yield from _below(tar, origin / ROOTFS, ROOTFS)

@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +24,7 @@ from pluginexec.host.managed import ManagedHost
 from pluginexec.host.managedstore import Managed
 from pluginexec.host.records import is_alive
 from pluginexec.managed.places import mount_points_below, unmount_below
-from tests.tools.harness import wait_until
+from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.managed_plugins.bundles import make_bundle
 from tests.tools.plugins import Plugins
 from tests.tools.serving import Serving
@@ -109,6 +110,28 @@ def test_it_is_enabled_once_and_disabled_once(host: ManagedHost, create: Create,
         host.disable(name)
     with pytest.raises(FailedPrecondition, match=f"call '{name}': plugin is not enabled"):
         volumes(host, name)
+
+
+def test_of_two_that_enable_it_at_the_same_time_one_does(host: ManagedHost, create: Create, enable: Enable) -> None:
+    name = create()
+    together, told = threading.Barrier(2), list[str]()
+
+    def work() -> None:
+        together.wait(PATIENCE)
+        try:
+            enable(name)
+            told.append("enabled")
+        except FailedPrecondition as error:
+            told.append(error.message)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(told) == ["enabled", "plugin already enabled"]
+    assert volumes(host, name) == NONE
+    host.disable(name)
 
 
 def test_it_is_enabled_again_with_what_was_set_and_its_log_goes_on(

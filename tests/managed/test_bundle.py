@@ -278,3 +278,19 @@ def test_a_full_disk_leaves_nothing(whole: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(PluginExecError, match=r"cannot be unpacked to .*: No space left on device"):
         unpack(whole, tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["source"]
+
+
+@pytest.mark.parametrize("source", ["", 3, None, b"/tmp"])
+def test_what_is_no_path_is_refused(source: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="is not the path of a directory or a tar"):
+        unpack(source, tmp_path / "target")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_link_to_the_configuration_or_the_root_is_followed(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    for name in ("config.json", "rootfs"):
+        (tmp_path / "linked" / name).symlink_to(whole / name)
+    made = unpack(tmp_path / "linked", tmp_path / "target")
+    assert not (made / "config.json").is_symlink()
+    assert described(made / "rootfs") == described(whole / "rootfs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -36,7 +36,7 @@ _LONGEST_DESCRIPTION = 20
 @click.pass_obj
 def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str) -> int:
     """List managed plugins; one is enabled if it runs and has answered to Plugin.Activate."""
-    tests = _parse_filters(filters)
+    tests = parse_filters(filters)
     host = ManagedHost(settings.root)
     rows, code = [], 0
     for name in host.store.names():
@@ -62,7 +62,7 @@ def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str,
     return code
 
 
-def _parse_filters(filters: tuple[str, ...]) -> list[Callable[[Row], bool]]:
+def parse_filters(filters: Iterable[str]) -> list[Callable[[Row], bool]]:
     """Return a test for each key; several values of one key are alternatives."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
