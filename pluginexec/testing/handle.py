@@ -135,7 +135,7 @@ class PluginHandle:
                 texts.append(file.read().decode(errors="replace"))
         return ExecResult(code, *texts)
 
-    def wait_for_output(self, pattern: str, timeout: float | None = None) -> re.Match[str]:
+    def wait_for_output(self, pattern: str | re.Pattern[str], timeout: float | None = None) -> re.Match[str]:
         """Wait until the regular expression ``pattern`` is found in what it has printed so far, and return the match.
 
         Its stdout is searched, then its stderr. Fails the test (``AssertionError``) at once when the plugin ends
@@ -152,9 +152,11 @@ class PluginHandle:
             if not more:
                 with contextlib.suppress(PluginExecError):
                     self.wait(max(0.0, deadline - time.monotonic()))
-                raise AssertionError(f"plugin {self.id} ended without printing {pattern!r}\n{self.report()}")
+                raise AssertionError(f"plugin {self.id} ended without printing {wanted.pattern!r}\n{self.report()}")
             if not self._output.wait_for_more(seen, max(0.0, deadline - time.monotonic())):
-                raise AssertionError(f"plugin {self.id} has not printed {pattern!r} in {limit:g} s\n{self.report()}")
+                raise AssertionError(
+                    f"plugin {self.id} has not printed {wanted.pattern!r} in {limit:g} s\n{self.report()}"
+                )
 
     def report(self) -> str:
         """Return how it is or ended, and the last lines that it printed, for people."""

@@ -31,8 +31,8 @@ _OURS = str(Path(pluginexec.__file__).parent)
 _T = TypeVar("_T")
 
 
-def remaining(find: Callable[[], list[_T]], grace: float = GRACE) -> list[_T]:
-    """Return what is still found after ``grace`` seconds; nothing as soon as nothing is found."""
+def remaining(find: Callable[[], _T], grace: float = GRACE) -> _T:
+    """Return what is still found after ``grace`` seconds; what is nothing, or false, as soon as that is found."""
     deadline = time.monotonic() + grace
     while (found := find()) and time.monotonic() < deadline:
         time.sleep(_POLL)

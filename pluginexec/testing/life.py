@@ -37,7 +37,8 @@ class Life:
         self._namespace = namespace_of(root)
         # All that a daemon of ours alone runs is ours; of another one, what is in our namespaces.
         self._ours = "" if daemon.alone else root.parent.name
-        self._shims = set(shims_of(daemon.address, self._ours))
+        # By their ids: what was there before may be started again meanwhile.
+        self._others = set(shims_of(daemon.address, self._ours).values())
         self._threads = threading.enumerate()
         self.executor = Executor(root, daemon.remote, namespace=self._namespace)
         runtime = Runtime(daemon.remote.runtime, root / "runtime-root" / self._namespace, root)
@@ -65,7 +66,7 @@ class Life:
 
     def check(self, *others: Path) -> list[str]:
         """Return what is left, a line each, and end that too; ``others`` are directories without mounts as well."""
-        remaining(lambda: [] if self._remote.listens() else [self._remote], _BACK_WITHIN)
+        remaining(lambda: not self._remote.listens(), _BACK_WITHIN)
         left = [*self._containers(), *self._lone_shims(), *self._mounts(*others)]
         left += [f"FIFO {path}" for path in fifos_below(self._root)]
         left += [described(thread) for thread in remaining(lambda: threads_beyond(self._threads))]
@@ -98,7 +99,7 @@ class Life:
 
     def _new_shims(self) -> dict[psutil.Process, tuple[str, str]]:
         found = shims_of(self._remote.address, self._ours)
-        return {shim: place for shim, place in found.items() if shim not in self._shims}
+        return {shim: place for shim, place in found.items() if place not in self._others}
 
     def _mounts(self, *others: Path) -> list[str]:
         left = []

@@ -56,7 +56,7 @@ def _pluginexec_life(request: pytest.FixtureRequest, _pluginexec_daemon: Daemon)
         return rootfs
 
     life = request.config.stash[_SESSION].new_life(_pluginexec_daemon, busybox)
-    request.node.stash[_LIFE] = life
+    request.node.stash[_LIFE], request.node.stash[_CHECKED] = life, False  # a test may run more than once
     yield life
     life.end()
 
@@ -121,7 +121,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 def _left_behind(item: pytest.Item) -> str:
     life = item.stash.get(_LIFE, None)
-    if life is None or item.stash.get(_CHECKED, False):
+    if life is None or item.stash[_CHECKED]:
         return ""
     item.stash[_CHECKED] = True
     arguments = getattr(item, "funcargs", {})

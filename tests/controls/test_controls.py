@@ -20,12 +20,13 @@ from tests.controls.guard import Guard
 from tests.controls.kept import KEPT
 from tests.controls.managed import MANAGED
 from tests.controls.output import OUTPUT
+from tests.controls.pytestplugin import PYTEST_PLUGIN
 from tests.controls.running import CGROUPS, Result, Run, Traces, end_leftovers
 
 pytestmark = [pytest.mark.control, pytest.mark.timeout(600)]  # a test may wait for the runs before its own
 
 AT_ONCE = 2
-GUARDS = (*EXITS, *OUTPUT, *COMMANDS, *MANAGED, *KEPT)
+GUARDS = (*EXITS, *OUTPUT, *COMMANDS, *MANAGED, *KEPT, *PYTEST_PLUGIN)
 TESTS = sorted({guard.test for guard in GUARDS})
 Results = Callable[["Guard | None"], Result]
 

@@ -76,12 +76,10 @@ def test_ctrl_c_twice_leaves_nothing(inner: Inner) -> None:
     inner.see_nothing_left()
 
 
-@pytest.mark.parametrize("kind", ["worker", "shared"])
-def test_ctrl_c_ends_what_the_workers_run(inner: Inner, kind: str) -> None:
+def test_ctrl_c_ends_what_the_workers_run(inner: Inner) -> None:
     inner.write(RESTS)
-    process = inner.start("-n2", f"--pluginexec-containerd={kind}")
+    process = inner.start("-n2", "--pluginexec-containerd=shared")
     inner.wait_until_resting(process, 2)
-    assert len({address for address, _, _ in inner.notes}) == (1 if kind == "shared" else 2)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE) == pytest.ExitCode.INTERRUPTED, inner.output
     inner.see_nothing_left()
@@ -110,10 +108,9 @@ def test_workers_have_a_containerd_each_or_share_one(inner: Inner, kind: str) ->
     inner.see_nothing_left()
 
 
-@pytest.mark.parametrize("kind", ["worker", "shared"])
-def test_what_a_killed_run_has_left_the_next_one_ends(inner: Inner, kind: str) -> None:
+def test_what_a_killed_run_has_left_the_next_one_ends(inner: Inner) -> None:
     inner.write(RESTS)
-    process = inner.start("-n2", f"--pluginexec-containerd={kind}")
+    process = inner.start("-n2", "--pluginexec-containerd=shared")
     inner.wait_until_resting(process, 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

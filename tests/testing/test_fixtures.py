@@ -147,7 +147,7 @@ FAILS = """
 
 
 def test_a_test_that_fails_shows_its_plugins(inner: Inner) -> None:
-    result = inner.run(FAILS)
+    result = inner.run(FAILS, "-rP")
     result.assert_outcomes(passed=3, failed=2, errors=2)
     result.stdout.fnmatch_lines(
         [

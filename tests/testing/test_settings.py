@@ -6,13 +6,14 @@ Real: pytest in processes of its own; containerd only where a test says so.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from pluginexec import Containerd
 from pluginexec.testing import needs
-from pluginexec.testing.settings import Settings
+from pluginexec.testing.settings import Settings, read_settings
 from tests.testing.conftest import STRICT, Inner
 
 pytest_plugins = ["pytester"]
@@ -31,10 +32,15 @@ ASKS = "def test_it(plugin): plugin(['true']).wait()\ndef test_other(): pass"
         ("-opluginexec_timeout=0", "pluginexec_timeout '0': give a number of seconds up to 1e+06"),
     ],
 )
-def test_a_bad_value_is_one_line_before_any_test(inner: Inner, argument: str, said: str) -> None:
-    result = inner.run("def test_it(): pass", argument)
+def test_a_bad_value_is_refused(inner: Inner, pytester: pytest.Pytester, argument: str, said: str) -> None:
+    with pytest.raises(pytest.UsageError, match=re.escape(said)):
+        pytester.parseconfigure(argument)
+
+
+def test_a_bad_value_is_one_line_before_any_test(inner: Inner) -> None:
+    result = inner.run("def test_it(): pass", "--pluginexec-containerd=mine")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert result.errlines == [f"ERROR: {said}", ""]
+    assert result.errlines == ["ERROR: pluginexec_containerd 'mine': give worker or shared", ""]
 
 
 def test_the_options_are_in_the_help(inner: Inner) -> None:
@@ -43,17 +49,16 @@ def test_the_options_are_in_the_help(inner: Inner) -> None:
         result.stdout.fnmatch_lines([f"*--pluginexec-{name}*", f"*pluginexec_{name} *"])
 
 
-@pytest.mark.parametrize("where", ["command line", "file"])
-def test_the_options_reach_the_fixtures(inner: Inner, containerd: Containerd, where: str) -> None:
-    chosen = {"address": containerd.address, "runtime": "/usr/bin/env", "timeout": "0.5"}
-    arguments = [f"--pluginexec-{name}={value}" for name, value in chosen.items()]
-    if where == "file":
-        lines = "".join(f"pluginexec_{name} = {value}\n" for name, value in chosen.items())
-        (inner.path / "tox.ini").write_text(f"{STRICT}{lines}pluginexec_containerd = shared\n")
-        arguments = []
+def test_the_options_of_the_file_reach_the_fixtures_but_the_command_line_wins(
+    inner: Inner, containerd: Containerd
+) -> None:
+    chosen = {"address": "/nonexistent", "containerd": "shared", "runtime": "/usr/bin/env", "timeout": "0.5"}
+    lines = "".join(f"pluginexec_{name} = {value}\n" for name, value in chosen.items())
+    (inner.path / "tox.ini").write_text(STRICT + lines)
     source = f"""
         import pytest
         from pluginexec import PluginExecError
+
         def test_it(containerd, plugin):
             assert (containerd.address, containerd.log_path) == ({containerd.address!r}, None)
             assert containerd.remote.runtime == "/usr/bin/env"
@@ -61,7 +66,7 @@ def test_the_options_reach_the_fixtures(inner: Inner, containerd: Containerd, wh
             with pytest.raises(PluginExecError):  # that is no runtime
                 plugin(["true"])
     """
-    inner.run(source, *arguments).assert_outcomes(passed=1)
+    inner.run(source, f"--pluginexec-address={containerd.address}").assert_outcomes(passed=1)
     inner.see_nothing_left()
     assert not [name for name in containerd.remote.new_client("x").namespaces() if name.startswith("pytest-")]
 
@@ -76,8 +81,12 @@ def test_where_no_container_can_be_run_the_tests_are_skipped_with_the_reason(
 
 
 @pytest.mark.parametrize("argument", ["--pluginexec-required", "-opluginexec_required=true"])
-def test_where_containers_are_required_the_tests_fail_with_the_reason(inner: Inner, argument: str) -> None:
-    result = inner.run(ASKS, argument, "--pluginexec-address=/nonexistent/socket")
+def test_containers_can_be_required_here_and_in_the_file(pytester: pytest.Pytester, argument: str) -> None:
+    assert read_settings(pytester.parseconfigure(argument)).required
+
+
+def test_where_containers_are_required_the_tests_fail_with_the_reason(inner: Inner) -> None:
+    result = inner.run(ASKS, "--pluginexec-required", "--pluginexec-address=/nonexistent/socket")
     result.assert_outcomes(passed=1, errors=1)
     said = "pluginexec is required, but no containerd listens at /nonexistent/socket: start it, or do without *"
     result.stdout.fnmatch_lines([said])
@@ -111,8 +120,6 @@ IMPORTED = """
 
 
 def test_a_run_that_does_not_use_it_imports_next_to_nothing(inner: Inner) -> None:
-    (inner.path / "conftest.py").unlink()
-    inner.run(IMPORTED).assert_outcomes(passed=1)
     (inner.path / "conftest.py").write_text("import sys\n" + END)
     result = inner.run(IMPORTED, "-n1")
     result.assert_outcomes(passed=1)
@@ -135,6 +142,8 @@ def test_our_own_tests_and_the_plugin_get_along(inner: Inner, monkeypatch: pytes
     """In our own suite it is not loaded, but somebody else's may have such fixtures and options too."""
     monkeypatch.chdir(Path(__file__).parents[2])
     options = ["-o", "addopts=--strict-config --strict-markers", "-p", "no:cacheprovider", "--seed=1", "--rounds=1"]
-    result = inner.run_here(*options, "tests/test_checks.py", "tests/executor/test_shared.py")
+    result = inner.run_here(
+        *options, "tests/test_checks.py", "tests/executor/test_shared.py::test_the_pid_is_that_of_the_init_process"
+    )
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["plugins:*pluginexec-*"])
