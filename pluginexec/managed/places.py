@@ -68,10 +68,12 @@ class Places:
                 path.rmdir()
 
     def remove(self) -> None:
-        """Clear them, and remove what the plugin has stored."""
+        """Clear them, and remove what the plugin has stored; what others keep in the directory stays."""
         self.clear()
         if not mount_points_below(self.directory):
-            shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.rmtree(self.propagated_mount, ignore_errors=True)
+            with contextlib.suppress(OSError):  # never there, or something else is in it
+                self.directory.rmdir()
 
 
 def unmount_below(directory: Path) -> bool:

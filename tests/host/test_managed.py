@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pluginexec import PLUGIN_NAMESPACE, Containerd
+from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ManagedPlugin
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unknown
 from pluginexec.host.logs import read
 from pluginexec.host.managed import ManagedHost
@@ -316,6 +316,16 @@ def test_a_plugin_of_that_id_that_is_not_managed_is_left_alone(
     host.remove(name)
     assert is_alive(plugins.records.state(name))
     plugins.host.remove(name, force=True)
+
+
+def test_a_program_that_uses_its_name_on_the_same_root_does_not_remove_its_files(
+    host: ManagedHost, create: Create, enable: Enable, new_executor: Callable[..., Executor]
+) -> None:
+    name = create()
+    ManagedPlugin(new_executor(shared=True), host.store.files(name).bundle, id=name).remove()
+    enable(name)
+    assert volumes(host, name) == NONE
+    host.disable(name)
 
 
 def test_the_path_of_its_socket_may_be_longer_than_the_kernel_takes(
