@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +41,7 @@ def running(settings: Settings, place: Place, run: str | None) -> Iterator[Daemo
     if settings.address:
         yield Daemon(Remote(settings.address, runtime=settings.runtime), alone=False)
     elif settings.shared and run:
-        common = Place(f"shared-{hashlib.sha256(run.encode()).hexdigest()[:12]}", shared=True)  # it may be any text
+        common = Place(f"shared-{run}", shared=True)
         try:
             with _private(common, settings) as daemon:
                 yield daemon

@@ -4,7 +4,7 @@
 
     /run/pluginexec-tests/
       lock                    flock: held while a place is taken, or found to be nobody's
-      pytest-TOKEN/           of one pytest process
+      pytest-TOKEN/           of one pytest process; of a worker of xdist, pytest-RUN-TOKEN
         lock                  flock: held as long as that lives; the kernel drops it when it dies
         address               where the containerd of its executors listens
         e1/, e2/, ...         root directories of executors; the namespace of e1 is pytest-TOKEN-e1

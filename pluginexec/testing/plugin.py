@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from pluginexec.testing.placenames import has_places
 from pluginexec.testing.settings import Settings, add_options, read_settings
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ _SETTINGS = pytest.StashKey[Settings]()
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _LIFE: pytest.StashKey[Life] = pytest.StashKey()
 _CHECKED = pytest.StashKey[bool]()
+_RUN = pytest.StashKey[str]()
+_INPUT = "pluginexec_run"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SETTINGS] = read_settings(config)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist which run it belongs to."""
+    node.workerinput[_INPUT] = node.config.stash.setdefault(_RUN, os.urandom(4).hex())
+
+
 @pytest.fixture(scope="session")
 def _pluginexec_daemon(request: pytest.FixtureRequest) -> Daemon:
     from pluginexec.testing.needs import why_not
@@ -43,7 +53,7 @@ def _pluginexec_daemon(request: pytest.FixtureRequest) -> Daemon:
     reason = why_not(settings)
     if reason:
         _cannot(settings, reason)
-    run: str | None = getattr(config, "workerinput", {}).get("testrunuid")
+    run: str | None = getattr(config, "workerinput", {}).get(_INPUT)
     # Before anything is started: an interrupt may come at any time, and the end of the session closes what there is.
     session = config.stash[_SESSION] = Session(settings, run)
     return session.daemon()
@@ -148,13 +158,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what a second Ctrl-C has kept us from ending, and what workers of xdist have left that were killed."""
     _close(config)
-    if config.pluginmanager.hasplugin("dsession"):
-        from pluginexec.testing.placenames import any_places
+    if _RUN in config.stash and has_places(config.stash[_RUN]):
+        from pluginexec.testing.places import end_the_dead
 
-        if any_places():
-            from pluginexec.testing.places import end_the_dead
-
-            end_the_dead()
+        end_the_dead()
 
 
 def _close(config: pytest.Config) -> None:

@@ -27,7 +27,7 @@ class Session:
     def daemon(self) -> Daemon:
         """Start or find the containerd; what dead test runs have left is ended first. Called once."""
         end_the_dead()
-        self._place = Place(f"pytest-{secrets.token_hex(4)}")
+        self._place = Place("-".join(filter(None, ("pytest", self._run, secrets.token_hex(4)))))
         daemon = self._held.enter_context(running(self._settings, self._place, self._run))
         (self._place.directory / "address").write_text(daemon.address, encoding="utf-8")
         return daemon

@@ -11,6 +11,7 @@ pytest_plugins = ["pytester"]
 
 USES = """
     import json, re, signal, threading
+    from pathlib import Path
     import pytest
     from pluginexec import DeadlineExceeded, Executor, FailedPrecondition, InvalidArgument, default_spec
     from pluginexec.testing import Daemon, ExecResult, PluginFactory, PluginHandle
@@ -94,7 +95,8 @@ USES = """
     @pytest.mark.parametrize("again", [1, 2])
     def test_each_test_has_a_root_and_a_namespace_of_its_own(executor, plugin, containerd, again):
         assert isinstance(executor, Executor) and isinstance(containerd, Daemon)
-        plugin(["sleep", "1000"], id="same")  # left running: the teardown ends it
+        handle = plugin(["sleep", "1000"], id="same")  # left running: the teardown ends it
+        assert f"/pluginexec/{plugin._namespace}-same" in Path(f"/proc/{handle.pid}/cgroup").read_text()
         executor.create("other", default_spec(plugin._busybox(), ["sleep", "1000"], id="other"))
         assert executor.is_running("same")
         roots.add(executor.root_dir)
