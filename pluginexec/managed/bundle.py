@@ -30,7 +30,7 @@ ROOTFS = "rootfs"
 _CAPABILITY = "security.capability"
 _IN_TAR = f"SCHILY.xattr.{_CAPABILITY}"
 _MOST_LINKS = 40
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError)
 _Entry = tuple[tarfile.TarInfo, "IO[bytes] | None", bytes]
 """An entry, what is in it, and its file capabilities."""
 _Entries = Generator[_Entry, None, None]
@@ -189,7 +189,7 @@ class _Target:
             return
         os.chown(path, info.uid, info.gid, follow_symlinks=False)
         if not info.issym():
-            os.chmod(path, stat.S_IMODE(info.mode))  # after chown, which takes setuid away
+            os.chmod(path, info.mode & 0o7777)  # after chown, which takes setuid away
         if capability:
             os.setxattr(path, _CAPABILITY, capability)
         if info.isdir():

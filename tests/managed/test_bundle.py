@@ -210,6 +210,9 @@ def test_a_link_inside_leads_where_it_would_in_the_plugin(tmp_path: Path) -> Non
     [
         pytest.param([("rootfs/a", SYM, {"linkname": "a"}), ("rootfs/a/b", DIR, {})], "loop of links", id="a loop"),
         pytest.param([("rootfs/a", REG, {}), ("rootfs/a/b", DIR, {})], "no directory", id="below a file"),
+        pytest.param(
+            [("rootfs/a", REG, {"uid": 1 << 40})], "no whole tar, and no directory: uid is", id="no number of a user"
+        ),
         pytest.param([("rootfs/a", b"9", {})], "of a kind that is not known", id="an unknown kind"),
     ],
 )
