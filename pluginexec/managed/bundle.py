@@ -218,11 +218,10 @@ class _Target:
     def _link(self, info: tarfile.TarInfo, path: Path) -> None:
         parts = _parts(info.linkname)
         target = self._place(parts if parts[:1] == [ROOTFS] else [ROOTFS, *parts])
-        try:
-            os.link(target, path, follow_symlinks=False)
-        except FileNotFoundError as error:
-            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is not there before it"
-            raise InvalidArgument(problem) from error
+        if not target.is_symlink() and (target.is_dir() or not target.exists()):
+            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is no file that came before"
+            raise InvalidArgument(problem)
+        os.link(target, path, follow_symlinks=False)
 
 
 def _parts(name: str) -> list[str]:
