@@ -83,7 +83,11 @@ def _fill(origin: Path, new: Path) -> None:
     target.finish()
     if not (new / CONFIG).is_file():
         raise InvalidArgument(f"{name} has no {CONFIG} at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
-    load_config(new / CONFIG)
+    try:
+        load_config(new / CONFIG)
+    except InvalidArgument as error:  # of a file that is gone in a moment
+        error.message = error.message.replace(str(new), str(origin))
+        raise
     if not target.has_rootfs:
         raise InvalidArgument(f"{name} has no {ROOTFS}/ at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
 
