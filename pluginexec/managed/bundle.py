@@ -30,7 +30,7 @@ ROOTFS = "rootfs"
 _CAPABILITY = "security.capability"
 _IN_TAR = f"SCHILY.xattr.{_CAPABILITY}"
 _MOST_LINKS = 40
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError)
 _Entry = tuple[tarfile.TarInfo, "IO[bytes] | None", bytes]
 """An entry, what is in it, and its file capabilities."""
 _Entries = Generator[_Entry, None, None]
@@ -83,7 +83,11 @@ def _fill(origin: Path, new: Path) -> None:
     target.finish()
     if not (new / CONFIG).is_file():
         raise InvalidArgument(f"{name} has no {CONFIG} at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
-    load_config(new / CONFIG)
+    try:
+        load_config(new / CONFIG)
+    except InvalidArgument as error:  # of a file that is gone in a moment
+        error.message = error.message.replace(str(new), str(origin))
+        raise
     if not target.has_rootfs:
         raise InvalidArgument(f"{name} has no {ROOTFS}/ at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
 
@@ -189,7 +193,7 @@ class _Target:
             return
         os.chown(path, info.uid, info.gid, follow_symlinks=False)
         if not info.issym():
-            os.chmod(path, stat.S_IMODE(info.mode))  # after chown, which takes setuid away
+            os.chmod(path, info.mode & 0o7777)  # after chown, which takes setuid away
         if capability:
             os.setxattr(path, _CAPABILITY, capability)
         if info.isdir():
@@ -218,11 +222,10 @@ class _Target:
     def _link(self, info: tarfile.TarInfo, path: Path) -> None:
         parts = _parts(info.linkname)
         target = self._place(parts if parts[:1] == [ROOTFS] else [ROOTFS, *parts])
-        try:
-            os.link(target, path, follow_symlinks=False)
-        except FileNotFoundError as error:
-            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is not there before it"
-            raise InvalidArgument(problem) from error
+        if not target.is_symlink() and (target.is_dir() or not target.exists()):
+            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is no file that came before"
+            raise InvalidArgument(problem)
+        os.link(target, path, follow_symlinks=False)
 
 
 def _parts(name: str) -> list[str]:
