@@ -125,7 +125,10 @@ class Executor:
                 pid = plugin.files.read_pid()
                 if pid is None:
                     raise Unknown("ctr started it but wrote no pid")
-                self._supervise(plugin, streams, pid, InitProcess.open(pid, started_since=begun))
+                init = InitProcess.open(pid, started_since=begun)
+                if init:
+                    streams.widen(pid)
+                self._supervise(plugin, streams, pid, init)
             except BaseException:
                 streams.stop()
                 self._lifecycle.remove_half_made(id)

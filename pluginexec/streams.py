@@ -24,7 +24,7 @@ from pluginexec.types import Sink, Writer
 log = logging.getLogger(__name__)
 
 PIPE_SIZE = 1 << 20
-"""Bytes a FIFO holds; the kernel's 64 KiB halve the throughput."""
+"""Bytes a FIFO, or the pipe of a plugin, holds; the kernel's 64 KiB halve the throughput."""
 DRAIN_IDLE = 10.0
 """Seconds without a byte, after the task was deleted, that the end of a stream is waited for."""
 DRAIN_TOTAL = 60.0
@@ -124,6 +124,21 @@ class Streams:
         except BaseException:
             os.close(source)
             raise
+
+    def widen(self, init: int) -> None:
+        """Let the pipes from a plugin to its logger, which the shim makes, hold more; ``init`` is its process's pid."""
+        if self.arguments == NO_LOGGER:
+            return
+        for number in (1, 2):
+            path = f"/proc/{init}/fd/{number}"
+            with contextlib.suppress(OSError):  # it has ended
+                # Where it has put something else, even to open that might do something.
+                if stat.S_ISFIFO(os.stat(path).st_mode):
+                    pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                    try:
+                        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+                    finally:
+                        os.close(pipe)
 
     def start(self) -> None:
         """Start the relays: all, or none and ``Unavailable`` where no thread can be had."""

@@ -6,6 +6,7 @@ FIFOs as the logger does, and that of the shim of a foreign plugin. There is no 
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import stat
@@ -20,7 +21,7 @@ from pluginexec import streams as module
 from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
 from pluginexec.logger import NO_LOGGER
 from pluginexec.root import PluginFiles, take_lock
-from pluginexec.streams import Streams, check_sink
+from pluginexec.streams import PIPE_SIZE, Streams, check_sink
 from pluginexec.types import Sink
 from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, our_threads, wait_until
 from tests.tools.shortages import few_descriptors
@@ -551,3 +552,43 @@ def test_attaching_with_a_path_that_cannot_be_opened_gives_back_what_it_took(
     start_shim()
     with pytest.raises(InvalidArgument):
         Streams.attach("p", init, tmp_path / "out", tmp_path / "missing" / "out")
+
+
+def test_only_a_pipe_of_a_plugin_is_opened_to_widen_it(
+    files: PluginFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = Streams.create(files, tmp_path / "out", None)
+    opened: list[str] = []
+    really_open = os.open
+
+    def note_and_open(path: str, flags: int) -> int:
+        opened.append(path)
+        return really_open(path, flags)
+
+    with (tmp_path / "file").open("wb") as file:
+        argv = ["sleep", "1000"]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr
+        with monkeypatch.context() as patch:
+            patch.setattr("os.open", note_and_open)
+            streams.widen(process.pid)
+        assert opened == [f"/proc/{process.pid}/fd/2"]
+        assert fcntl.fcntl(process.stderr, fcntl.F_GETPIPE_SZ) == PIPE_SIZE
+    finally:
+        process.kill()
+        process.communicate()
+    streams.widen(process.pid)  # has ended: nothing is raised
+    streams.discard()
+
+
+def test_without_a_logger_no_pipe_is_widened(files: PluginFiles) -> None:
+    streams = Streams.create(files, None, None)
+    with subprocess.Popen(["sleep", "1000"], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        before = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
+        streams.widen(process.pid)
+        after = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
+        process.kill()
+    assert after == before
+    streams.discard()

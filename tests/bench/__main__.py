@@ -24,6 +24,8 @@ from tests.bench.plot import svg
 from tests.bench.rows import Measured
 from tests.bench.table import table
 
+_FOOT = "Medians, and the quartiles in parentheses; a ratio is that of neighbours in time, which take turns."
+
 
 def main() -> int:
     """Run what was chosen; return the exit code."""
@@ -87,7 +89,7 @@ def _report(measured: Sequence[Measured], directory: Path, effort: Effort, secon
         "curves": [dataclasses.asdict(panel) for panel in panels],
     }
     (directory / "bench.json").write_text(json.dumps(result, indent=1))
-    print(f"\n{table(rows)}\n\nmedians and quartiles; {seconds:.0f} s in all; written: {directory}/bench.json", end="")
+    print(f"\n{table(rows)}\n\n{_FOOT}\n{seconds:.0f} s in all; written: {directory}/bench.json", end="")
     if panels:
         (directory / "bench.svg").write_text(svg(panels))
         print(f", {directory}/bench.svg", end="")

@@ -101,6 +101,16 @@ class Arena:
         """Return an id that nothing else on this machine uses."""
         return f"b{os.getpid()}-{next(_numbers)}"
 
+    @contextmanager
+    def go(self) -> Iterator[None]:
+        """Let plugins go that wait for the file ``/go``."""
+        go = self.rootfs / "go"
+        go.touch()
+        try:
+            yield
+        finally:
+            go.unlink()
+
     def spec(self, id: str, *args: str) -> dict[str, Any]:
         """Return the spec of a plugin, the same for every side."""
         return default_spec(self.rootfs, args or FOREVER, id=id)

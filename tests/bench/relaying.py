@@ -59,21 +59,19 @@ class Grown:
 
     def __init__(self, arena: Arena, size: int) -> None:
         self.path = arena.directory / "out"
-        self._go = arena.rootfs / "go"
-        self._blob = arena.blob
+        self._arena = arena
         self._size = size
 
     def speed(self) -> float:
         """Let it go, and wait until all is there and right; return the megabytes a second."""
         begun = time.perf_counter()
-        self._go.touch()
-        wait_until(lambda: self.path.exists() and self.path.stat().st_size >= self._size, "the last byte", _LIMIT)
-        seconds = time.perf_counter() - begun
-        self._go.unlink()
+        with self._arena.go():
+            wait_until(lambda: self.path.exists() and self.path.stat().st_size >= self._size, "the last byte", _LIMIT)
+            seconds = time.perf_counter() - begun
         assert self.path.stat().st_size == self._size
         with self.path.open("rb") as file:
-            while part := file.read(len(self._blob)):
-                assert part == self._blob, "what is in the file is not what was printed"
+            while part := file.read(BLOB_SIZE):
+                assert part == self._arena.blob, "what is in the file is not what was printed"
         self.path.unlink()
         return self._size / seconds / 1e6
 

@@ -52,14 +52,11 @@ def small_lines(arena: Arena, effort: Effort) -> Measured:
 
 
 def _used(arena: Arena, counters: list[Counter], size: int) -> float:
-    go = arena.rootfs / "go"
     begun = arena.meter.read()
-    go.touch()
-    for counter in counters:
-        counter.wait(size)
-    used = arena.meter.read() - begun
-    go.unlink()
-    return used
+    with arena.go():
+        for counter in counters:
+            counter.wait(size)
+    return arena.meter.read() - begun
 
 
 @contextmanager

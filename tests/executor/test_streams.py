@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 
 from pluginexec import Executor
 from pluginexec.client import Client
+from pluginexec.streams import PIPE_SIZE
 from tests.tools.harness import Buffer, Exits, wait_until
 
 SIZE = 64 << 20
@@ -150,6 +152,17 @@ def test_one_writer_for_both_streams_is_closed_once(executor: Executor, id: str,
 
 def test_nothing_is_blocked_where_output_is_discarded(executor: Executor, id: str, printer: Shell) -> None:
     assert run(executor, id, printer(id, "cat /run/blob; cat /run/blob >&2; exit 6"), None, None) == 6
+
+
+@pytest.mark.parametrize("relayed", [True, False], ids=["relayed", "to a file"])
+def test_the_pipes_of_a_plugin_hold_as_much_as_our_own(
+    executor: Executor, id: str, shell: Shell, tmp_path: Path, relayed: bool
+) -> None:
+    executor.create(id, shell(id, "exec sleep 1000"), Buffer() if relayed else tmp_path / "out", None)
+    for number in (1, 2):
+        with open(f"/proc/{executor.pid(id)}/fd/{number}", "wb", buffering=0) as pipe:
+            assert fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) == PIPE_SIZE
+    executor.stop(id, timeout=0)
 
 
 def test_stdin_is_dev_null_and_has_no_fifo(executor: Executor, id: str, shell: Shell) -> None:
