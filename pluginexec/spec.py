@@ -89,11 +89,7 @@ def load_spec(source: SpecSource) -> dict[str, Any]:
 
 
 def read_json(source: str | os.PathLike[str], what: str) -> tuple[Any, str, Path]:
-    """Return what is in a ``config.json``, or in that of a directory: plain JSON types, as ``plain_json`` gives them.
-
-    With it come the name that errors have for it, which begins with ``what``, and the path of the file. Raises
-    ``InvalidArgument`` or ``PermissionDenied`` as ``load_spec`` does.
-    """
+    """Return the JSON of a ``config.json``, or of the one in a directory; how errors name it; and its path."""
     path = _path(f"{what} must be a dict or a path", source)
     try:
         file = path / _CONFIG if path.is_dir() else path

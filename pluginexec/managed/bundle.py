@@ -30,10 +30,17 @@ ROOTFS = "rootfs"
 _CAPABILITY = "security.capability"
 _IN_TAR = f"SCHILY.xattr.{_CAPABILITY}"
 _MOST_LINKS = 40
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError)
 _Entry = tuple[tarfile.TarInfo, "IO[bytes] | None", bytes]
 """An entry, what is in it, and its file capabilities."""
 _Entries = Generator[_Entry, None, None]
+
+
+def bundle_path(source: str | os.PathLike[str]) -> Path:
+    """Return where a bundle is, also when the working directory changes; ``InvalidArgument`` for what is no path."""
+    if not isinstance(source, (str, os.PathLike)) or not source or isinstance(os.fspath(source), bytes):
+        raise InvalidArgument(f"plugin {shown(source)} is not the path of a directory or a tar")
+    return Path(os.path.abspath(source))
 
 
 def unpack(source: str | os.PathLike[str], directory: Path) -> Path:
@@ -43,7 +50,7 @@ def unpack(source: str | os.PathLike[str], directory: Path) -> Path:
     ``config.json`` and ``rootfs/`` is left out, as docker does. Raises ``InvalidArgument`` for what is no bundle or
     has a wrong configuration, ``AlreadyExists`` for a directory that is not empty, and as files are refused.
     """
-    origin = Path(source)
+    origin = bundle_path(source)
     new = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
     try:
         new.mkdir(mode=0o700, parents=True)
@@ -76,7 +83,11 @@ def _fill(origin: Path, new: Path) -> None:
     target.finish()
     if not (new / CONFIG).is_file():
         raise InvalidArgument(f"{name} has no {CONFIG} at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
-    load_config(new / CONFIG)
+    try:
+        load_config(new / CONFIG)
+    except InvalidArgument as error:  # of a file that is gone in a moment
+        error.message = error.message.replace(str(new), str(origin))
+        raise
     if not target.has_rootfs:
         raise InvalidArgument(f"{name} has no {ROOTFS}/ at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
 
@@ -91,7 +102,7 @@ def _of_tar(origin: Path) -> _Entries:
 def _of_directory(origin: Path) -> _Entries:
     """Give the entries of a tar of a directory, without making one."""
     with tarfile.open(os.devnull, "w") as tar:
-        yield from _of_file(tar, origin / CONFIG, CONFIG)
+        yield from _of_file(tar, origin / CONFIG, CONFIG, follow=True)
         if (origin / ROOTFS).is_dir():
             yield from _of_file(tar, origin / ROOTFS, ROOTFS, follow=True)
             yield from _below(tar, origin / ROOTFS, ROOTFS)
@@ -182,7 +193,7 @@ class _Target:
             return
         os.chown(path, info.uid, info.gid, follow_symlinks=False)
         if not info.issym():
-            os.chmod(path, stat.S_IMODE(info.mode))  # after chown, which takes setuid away
+            os.chmod(path, info.mode & 0o7777)  # after chown, which takes setuid away
         if capability:
             os.setxattr(path, _CAPABILITY, capability)
         if info.isdir():
@@ -211,11 +222,10 @@ class _Target:
     def _link(self, info: tarfile.TarInfo, path: Path) -> None:
         parts = _parts(info.linkname)
         target = self._place(parts if parts[:1] == [ROOTFS] else [ROOTFS, *parts])
-        try:
-            os.link(target, path, follow_symlinks=False)
-        except FileNotFoundError as error:
-            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is not there before it"
-            raise InvalidArgument(problem) from error
+        if not target.is_symlink() and (target.is_dir() or not target.exists()):
+            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is no file that came before"
+            raise InvalidArgument(problem)
+        os.link(target, path, follow_symlinks=False)
 
 
 def _parts(name: str) -> list[str]:

@@ -27,7 +27,8 @@ from pluginexec.errors import (
     shown,
 )
 from pluginexec.managed import libc
-from pluginexec.managed.config import PluginConfig
+from pluginexec.managed.config import PluginConfig, capability_of
+from pluginexec.remote import LONGEST_TIMEOUT
 
 _ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 _METHOD = re.compile(r"/?[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*")
@@ -49,7 +50,7 @@ def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
     raised at once. Raises ``DeadlineExceeded`` after ``timeout`` seconds. The directory is watched, so that neither is
     noticed late.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
     pause = _FIRST_PAUSE
     with _watched(path.parent) as events:
         poll = select.poll()
@@ -128,7 +129,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("plugin")
         self._path = path
-        self._deadline = time.monotonic() + timeout
+        self._deadline = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
         self._socket: _socket.socket | None = None
 
     def connect(self) -> None:
@@ -187,10 +188,12 @@ def _exchange(connection: _Connection, method: str, body: bytes) -> tuple[int, s
     connection.hurry()
     with connection.getresponse() as response:
         data = bytearray()
-        connection.hurry()
-        while chunk := response.read1(_CHUNK):
-            data += chunk
+        while not response.isclosed():  # newer Pythons close it with the last byte
             connection.hurry()
+            chunk = response.read1(_CHUNK)
+            if not chunk:
+                break
+            data += chunk
         if response.length:  # read1 takes the end of the connection for that of the answer
             raise http.client.IncompleteRead(bytes(data), response.length)
         return response.status, response.getheader("Content-Type", ""), bytes(data)
@@ -225,7 +228,7 @@ def activate(socket: Path, config: PluginConfig, timeout: float) -> list[str]:
     if not isinstance(implements, list) or not all(isinstance(each, str) for each in implements):
         raise FailedPrecondition("its answer to Plugin.Activate has no list of strings 'Implements'")
     told = {each.lower() for each in implements}
-    missing = [each for each in config.types if each.partition("/")[0].rpartition(".")[2].lower() not in told]
+    missing = [each for each in config.types if capability_of(each) not in told]
     if missing:
         said = ", ".join(implements) or "nothing"
         raise FailedPrecondition(f"interface.types names {', '.join(missing)}, but Plugin.Activate tells of {said}")

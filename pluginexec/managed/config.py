@@ -105,10 +105,10 @@ class PluginConfig:
     allow_all_devices: bool = False
     content: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
-    def capability_names(self) -> tuple[str, ...]:
-        """What its types are called without prefix and version, such as ``volumedriver``: what it must answer with."""
-        return tuple(dict.fromkeys(each.partition("/")[0].rpartition(".")[2].lower() for each in self.types))
+
+def capability_of(interface_type: str) -> str:
+    """Return what ``docker.volumedriver/1.0`` is called in ``Plugin.Activate``, in small letters: ``volumedriver``."""
+    return interface_type.partition("/")[0].rpartition(".")[2].lower()
 
 
 def load_config(source: Mapping[str, Any] | str | os.PathLike[str]) -> PluginConfig:

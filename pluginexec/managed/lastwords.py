@@ -10,7 +10,7 @@ from pathlib import Path
 from pluginexec.jsonfile import JsonFile
 from pluginexec.types import Sink, Writer
 
-KEPT = 4096
+KEPT = 1024
 """Bytes that are kept of each stream."""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from pluginexec.checks import check_id
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
 from pluginexec.executor import Executor
-from pluginexec.managed.bundle import CONFIG, ROOTFS, unpack
+from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
 from pluginexec.managed.calls import call
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.keeper import Keeper
@@ -76,7 +76,7 @@ class ManagedPlugin:
         self._places = Places(executor.root_dir / "managed" / self.id)
         self._unpacked: Path | None = None
         """What is ours to remove."""
-        bundle = Path(source)
+        bundle = bundle_path(source)
         try:
             if not bundle.is_dir():
                 self._unpacked = self._places.directory / "bundle"

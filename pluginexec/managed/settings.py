@@ -61,6 +61,8 @@ def changed(config: PluginConfig, settings: Settings, pairs: Iterable[str]) -> S
     ``FIELD`` may be left out. Raises ``InvalidArgument`` for a name that the configuration does not have, and for one
     that it does not call settable.
     """
+    if isinstance(pairs, str):
+        raise InvalidArgument(f"settings must be a list of strings, not one: [{shown(pairs)}]")
     for pair in pairs:
         name, field, value = _parsed(pair)
         settings = _changed(config, settings, name, field, value)

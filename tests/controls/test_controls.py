@@ -17,6 +17,7 @@ import pytest
 from tests.controls.commands import COMMANDS
 from tests.controls.exits import EXITS
 from tests.controls.guard import Guard
+from tests.controls.managed import MANAGED
 from tests.controls.output import OUTPUT
 from tests.controls.pytestplugin import PYTEST_PLUGIN
 from tests.controls.running import CGROUPS, Result, Run, Traces, end_leftovers
@@ -24,7 +25,7 @@ from tests.controls.running import CGROUPS, Result, Run, Traces, end_leftovers
 pytestmark = [pytest.mark.control, pytest.mark.timeout(600)]  # a test may wait for the runs before its own
 
 AT_ONCE = 2
-GUARDS = (*EXITS, *OUTPUT, *COMMANDS, *PYTEST_PLUGIN)
+GUARDS = (*EXITS, *OUTPUT, *COMMANDS, *MANAGED, *PYTEST_PLUGIN)
 TESTS = sorted({guard.test for guard in GUARDS})
 Results = Callable[["Guard | None"], Result]
 

@@ -101,18 +101,20 @@ def test_a_socket_that_listens_already_is_not_waited_for(path: Path, alive: int)
 
 def waits_in_poll(thread: threading.Thread) -> bool:
     """Tell whether a thread sleeps in poll(2)."""
+    directory = Path(f"/proc/self/task/{thread.native_id}")
     with contextlib.suppress(OSError):
-        where = Path(f"/proc/self/task/{thread.native_id}/wchan").read_text()
-        return "poll" in where or where == "0"  # which some kernels say of all
+        sleeps = directory.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"
+        where = directory.joinpath("wchan").read_text()
+        return sleeps and ("poll" in where or where == "0")  # which some kernels say of all
     return False
 
 
 class Waiter(threading.Thread):
     """A thread that waits for a socket, and how that ended."""
 
-    def __init__(self, path: Path, ended: int) -> None:
-        super().__init__()
-        self._arguments: dict[str, Any] = {"path": path, "timeout": LONG, "ended": ended}
+    def __init__(self, path: Path, ended: int, timeout: float = LONG) -> None:
+        super().__init__(daemon=True)  # without its guard it would wait for ever
+        self._arguments: dict[str, Any] = {"path": path, "timeout": timeout, "ended": ended}
         self.error: PluginExecError | None = None
         self.start()
         wait_until(lambda: waits_in_poll(self), "its sleep")
@@ -135,8 +137,8 @@ def test_a_socket_that_comes_later_is_noticed_although_nobody_asks_again(path: P
 
 
 def test_a_socket_that_is_moved_into_its_place_is_noticed(path: Path, alive: int) -> None:
-    waiter = Waiter(path, alive)
     with listening(path.with_name("elsewhere")):
+        waiter = Waiter(path, alive)
         path.with_name("elsewhere").rename(path)
         waiter.join(PATIENCE)
     assert not waiter.is_alive()
@@ -172,6 +174,16 @@ def test_the_time_that_it_may_take_is_bounded(path: Path, alive: int) -> None:
     path.touch()
     with pytest.raises(DeadlineExceeded, match="it has made the file, but does not listen"):
         wait_for_socket(path, timeout=0.05, ended=alive)
+
+
+def test_no_time_is_too_long(path: Path, alive: int, new_server: NewServer) -> None:
+    new_server(http(b"{}"))
+    assert call(path, "X", timeout=float("inf")) == {}
+    waiter = Waiter(path.with_name("y.sock"), alive, timeout=float("inf"))
+    with listening(path.with_name("y.sock")):
+        waiter.join(PATIENCE)
+    assert not waiter.is_alive()
+    assert waiter.error is None
 
 
 def test_a_directory_that_is_not_there_is_said(path: Path, alive: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from pluginexec import Executor, FailedPrecondition, ManagedPlugin, PluginExecError
 from pluginexec.managed import keeper
+from pluginexec.managed import plugin as managed_plugin
 from tests.managed.conftest import NewBundle, NewPlugin
 from tests.tools.harness import our_threads, wait_until
 
@@ -110,8 +111,9 @@ def test_disabling_does_not_wait_for_the_end_of_a_pause(
 
 
 def test_disabling_gives_up_a_start_that_is_under_way(
-    new_plugin: NewPlugin, executor: Executor, new_bundle: NewBundle
+    new_plugin: NewPlugin, executor: Executor, new_bundle: NewBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(managed_plugin, "START_TIMEOUT", 3600.0)
     # Its first life serves, the next one says nothing for ever.
     obey = "import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"
     script = f"{obey}\n{COUNTED}\nif os.path.getsize('/srv/lives') > 1: signal.pause()\n{SERVE}"

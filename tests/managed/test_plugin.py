@@ -121,30 +121,22 @@ def test_an_authorization_plugin_allows_and_denies(new_plugin: NewPlugin) -> Non
         assert denied == {"Allow": False, "Msg": "/v1.41/plugins is not for somebody"}
 
 
-@pytest.mark.parametrize(
-    ("method", "body", "kind", "says"),
-    [
-        ("VolumeDriver.Create", {"Name": "x", "Opts": {"refuse": "yes"}}, Unknown, "refused, as was asked for"),
-        ("VolumeDriver.Get", {"Name": "nobody"}, Unknown, "KeyError: 'nobody'"),
-        ("VolumeDriver.Nonsense", None, NotFound, "no method VolumeDriver.Nonsense"),
-        ("/../etc\n", None, InvalidArgument, "is no name of one"),
-        ("VolumeDriver.Get", {1, 2}, InvalidArgument, "cannot be written as json"),
-    ],
+FAILURES: tuple[tuple[str, object, type[Exception], str], ...] = (
+    ("VolumeDriver.Create", {"Name": "x", "Opts": {"refuse": "yes"}}, Unknown, "refused, as was asked for"),
+    ("VolumeDriver.Get", {"Name": "nobody"}, Unknown, "KeyError: 'nobody'"),
+    ("VolumeDriver.Nonsense", None, NotFound, "no method VolumeDriver.Nonsense"),
+    ("/../etc\n", None, InvalidArgument, "is no name of one"),
+    ("VolumeDriver.Get", {1, 2}, InvalidArgument, "cannot be written as json"),
 )
-def test_a_call_that_fails_says_what_the_plugin_said(
-    session_plugin: ManagedPlugin, method: str, body: Any, kind: type[Exception], says: str
-) -> None:
-    with pytest.raises(kind, match=says) as raised:
-        session_plugin.call(method, body)
-    assert str(raised.value).startswith(f"call {session_plugin.id!r}: ")
 
 
-@pytest.fixture
-def session_plugin(new_plugin: NewPlugin) -> ManagedPlugin:
-    """A volume plugin that is enabled."""
-    plugin = new_plugin("volume")
-    plugin.enable()
-    return plugin
+def test_a_call_that_fails_says_what_the_plugin_said(new_plugin: NewPlugin) -> None:
+    with new_plugin("volume") as plugin:
+        for method, body, kind, says in FAILURES:
+            with pytest.raises(kind, match=says) as raised:
+                plugin.call(method, body)
+            assert str(raised.value).startswith(f"call {plugin.id!r}: ")
+        assert plugin.call("VolumeDriver.List") == {"Volumes": [], "Err": ""}
 
 
 def test_a_plugin_that_is_not_enabled_is_not_called(new_plugin: NewPlugin) -> None:
@@ -293,6 +285,8 @@ def test_it_is_enabled_by_one_of_many_who_try_at_once(new_plugin: NewPlugin) -> 
     for thread in threads:
         thread.join()
     assert len(failed) == 3
+    with pytest.raises(FailedPrecondition, match="it is enabled"):
+        plugin.enable()
     assert plugin.call("VolumeDriver.List")["Err"] == ""
 
 
@@ -310,6 +304,17 @@ def test_a_plugin_runs_as_the_user_of_its_configuration(new_plugin: NewPlugin, e
     with new_plugin("authz") as plugin:
         process = psutil.Process(executor.pid(plugin.id))
         assert (process.uids().real, process.gids().real) == (1234, 4321)
+
+
+def test_a_bundle_is_found_from_where_it_was_named(
+    new_plugin: NewPlugin, new_bundle: NewBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = new_bundle("authz")
+    monkeypatch.chdir(bundle.parent)
+    plugin = new_plugin(Path(bundle.name))
+    monkeypatch.chdir("/")
+    plugin.enable()
+    assert plugin.enabled
 
 
 def test_a_tar_is_unpacked_for_as_long_as_the_plugin_is_there(

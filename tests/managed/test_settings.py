@@ -92,3 +92,8 @@ def test_an_unknown_name_comes_with_what_can_be_set() -> None:
 def test_settings_survive_json() -> None:
     settings = changed(CONFIG, DEFAULTS, ["DEBUG=1", "needed=/n"])
     assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_one_string_is_not_taken_for_a_list_of_letters() -> None:
+    with pytest.raises(InvalidArgument, match="must be a list of strings"):
+        changed(CONFIG, DEFAULTS, "DEBUG=1")
