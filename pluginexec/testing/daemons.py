@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pluginexec.host.embedded import directory, private_address, watched
+from pluginexec.daemon import Containerd
+from pluginexec.daemonfiles import Taken
+from pluginexec.host.embedded import directory, ensure_private
 from pluginexec.remote import Remote
 from pluginexec.testing.places import Place
 from pluginexec.testing.settings import Settings
@@ -32,29 +33,23 @@ class Daemon:
         return self.remote.address
 
 
-@contextlib.contextmanager
-def running(settings: Settings, place: Place, run: str | None) -> Iterator[Daemon]:
-    """Give the containerd that was chosen; a private one is started, and ended in the end by whoever is the last.
+def start(settings: Settings, place: Place, run: str | None, held: contextlib.ExitStack) -> Daemon:
+    """Return the containerd that was chosen; a private one is started, and ended in the end by whoever is the last.
 
-    ``run`` names the run of xdist that this process is a worker of.
+    ``run`` names the run of xdist that this process is a worker of. How to let go of what is started is put on
+    ``held`` before that is done: an interrupt may come at any time.
     """
     if settings.address:
-        yield Daemon(Remote(settings.address, runtime=settings.runtime), alone=False)
-    elif settings.shared and run:
-        common = Place(f"shared-{run}", shared=True)
-        try:
-            with _private(common, settings) as daemon:
-                yield daemon
-        finally:
-            common.close()
-    else:
-        with _private(place, settings) as daemon:  # it is left to the closing of the place, which comes in any case
-            yield replace(daemon, alone=True)
-
-
-@contextlib.contextmanager
-def _private(place: Place, settings: Settings) -> Iterator[Daemon]:
+        return Daemon(Remote(settings.address, runtime=settings.runtime), alone=False)
+    alone = not (settings.shared and run)
+    if not alone:
+        place = Place(f"shared-{run}", shared=True)
+        held.callback(place.close)
     root = place.directory
-    with watched(private_address(root), root) as remote:
-        log_path = directory(root) / "containerd.log"
-        yield Daemon(replace(remote, runtime=settings.runtime), alone=False, log_path=log_path)
+    containerd = Containerd(directory(root), leave_tasks=True)
+    held.callback(containerd.leave)  # it is stopped as its place is closed
+    try:
+        containerd.start()
+    except Taken:  # another worker starts it, or watches it
+        ensure_private(root)
+    return Daemon(replace(containerd.remote, runtime=settings.runtime), alone, containerd.log_path)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from pluginexec.testing.daemons import Daemon, running
+from pluginexec.testing.daemons import Daemon, start
 from pluginexec.testing.life import Life
 from pluginexec.testing.places import Place, end_the_dead
 from pluginexec.testing.settings import Settings
@@ -28,7 +28,7 @@ class Session:
         """Start or find the containerd; what dead test runs have left is ended first. Called once."""
         end_the_dead()
         self._place = Place("-".join(filter(None, ("pytest", self._run, secrets.token_hex(4)))))
-        daemon = self._held.enter_context(running(self._settings, self._place, self._run))
+        daemon = start(self._settings, self._place, self._run, self._held)
         (self._place.directory / "address").write_text(daemon.address, encoding="utf-8")
         return daemon
 

@@ -43,7 +43,9 @@ def rest():
         time.sleep(1000)
     return rest
 '''
-STRICT = "[pytest]\naddopts = -ra --strict-config --strict-markers\nfilterwarnings = error\n"
+# Other plugins' time is saved: on Ctrl-C, that of hypothesis imports for seconds.
+_WITHOUT = "-p no:hypothesispytest -p no:timeout"
+STRICT = f"[pytest]\naddopts = -ra --strict-config --strict-markers {_WITHOUT}\nfilterwarnings = error\n"
 
 
 class Inner:

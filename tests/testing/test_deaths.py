@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pluginexec import Containerd
 from pluginexec.daemonfiles import DaemonFiles
 from tests.testing.conftest import Inner
 from tests.tools.harness import PATIENCE, wait_until
@@ -133,6 +134,22 @@ def test_what_a_killed_run_has_left_is_ended_though_its_containerd_is_dead_too(i
     wait_until(lambda: not list(files.processes()))
     inner.run(NEXT).assert_outcomes(passed=1)
     inner.see_nothing_left()
+
+
+def test_what_a_killed_run_has_left_is_ended_on_a_containerd_that_was_there(
+    inner: Inner, containerd: Containerd
+) -> None:
+    client = containerd.remote.new_client("somebody-elses")
+    inner.write(RESTS)
+    process = inner.start("-k", "middle", f"--pluginexec-address={containerd.address}")
+    inner.wait_until_resting(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [name for name in client.namespaces() if name.startswith("pytest-")]
+    inner.run(NEXT).assert_outcomes(passed=1)
+    inner.see_nothing_left()
+    assert not [name for name in client.namespaces() if name.startswith("pytest-")]
+    assert containerd.remote.listens()
 
 
 def test_what_a_killed_worker_has_left_the_same_run_ends(inner: Inner) -> None:
