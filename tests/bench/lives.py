@@ -97,8 +97,7 @@ def _live_by_hand(arena: Arena, foreground: Foreground, io: Sequence[str] = NO_L
     pid = foreground.run_detached(id, spec, io)
     ran = time.perf_counter()
     kill(pid)
-    foreground.await_end(id)
-    return Life(1e3 * (ran - begun), 0.0, 1e3 * foreground.run("containers", "rm", "--", id))
+    return Life(1e3 * (ran - begun), 0.0, 1e3 * foreground.remove_ended(id))
 
 
 def _row(what: str, against: str, part: str, own: list[Life], other: list[Life], most: float | None) -> Row:
