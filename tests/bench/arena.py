@@ -45,6 +45,10 @@ class Ends:
         self.events.setdefault(id, time.perf_counter())
         self.seen[id] += 1
 
+    def told_at(self, id: str) -> float:
+        """Return when an exit that was waited for became known; where the kernel told it first, no event counts."""
+        return self.events.get(id, self.handled[id])
+
     def handle_exit_event(self, id: str, status: ExitStatus) -> None:
         """Note an exit of ours."""
         self.told(id, status.exit_code)
