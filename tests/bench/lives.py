@@ -87,7 +87,7 @@ def _live(arena: Arena, side: Side, *, relayed: bool = False) -> Life:
     died = kill(pid)
     side.ends.wait(id)
     assert all(counter.closed.is_set() for counter in counters)
-    return Life(1e3 * (ran - begun), 1e3 * (side.ends.events[id] - died), 1e3 * (side.ends.handled[id] - died))
+    return Life(1e3 * (ran - begun), 1e3 * (side.ends.told_at(id) - died), 1e3 * (side.ends.handled[id] - died))
 
 
 def _live_by_hand(arena: Arena, foreground: Foreground, io: Sequence[str] = NO_LOGGER) -> Life:
@@ -97,8 +97,7 @@ def _live_by_hand(arena: Arena, foreground: Foreground, io: Sequence[str] = NO_L
     pid = foreground.run_detached(id, spec, io)
     ran = time.perf_counter()
     kill(pid)
-    foreground.await_end(id)
-    return Life(1e3 * (ran - begun), 0.0, 1e3 * foreground.run("containers", "rm", "--", id))
+    return Life(1e3 * (ran - begun), 0.0, 1e3 * foreground.remove_ended(id))
 
 
 def _row(what: str, against: str, part: str, own: list[Life], other: list[Life], most: float | None) -> Row:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from tests.bench.arena import BLOB_SIZE, Arena
 from tests.bench.effort import Effort
 from tests.bench.foreground import Foreground
 from tests.bench.plot import Panel, Series
-from tests.bench.rows import Measured, against_peer
-from tests.bench.spread import alternate, spread
+from tests.bench.rows import Measured, Row, against_peer
+from tests.bench.spread import alternate, ratios, spread
 from tests.tools.harness import wait_until
 
 _CHUNK = 1 << 17
@@ -46,19 +49,25 @@ class Hashed:
 
     def speed(self, blob: bytes) -> float:
         """Return the megabytes a second; ``blob`` is what must have come, again and again."""
-        expected = hashlib.sha1(usedforsecurity=False)
-        for _ in range(self._expected // len(blob)):
-            expected.update(blob)
         assert self._count == self._expected
-        assert self._hash.digest() == expected.digest(), "what came is not what was printed"
+        expected = _digest(blob, self._expected // len(blob))
+        assert self._hash.digest() == expected, "what came is not what was printed"
         return self._count / (self._last - self._first) / 1e6
+
+
+@functools.cache
+def _digest(blob: bytes, times: int) -> bytes:
+    expected = hashlib.sha1(usedforsecurity=False)
+    for _ in range(times):
+        expected.update(blob)
+    return expected.digest()
 
 
 class Grown:
     """A file that grows from the moment on at which we let a plugin go."""
 
     def __init__(self, arena: Arena, size: int) -> None:
-        self.path = arena.directory / "out"
+        self.path = arena.outputs / "out"
         self._arena = arena
         self._size = size
 
@@ -76,13 +85,22 @@ class Grown:
         return self._size / seconds / 1e6
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Megabytes a second, and the seconds of CPU time of all but the plugin."""
+
+    speed: float
+    cpu: float
+
+
 def to_a_hash(arena: Arena, effort: Effort) -> Measured:
     """To a writer that hashes; the peer's bytes are read from its pipe, and hashed."""
     own, other = alternate(
-        effort.long_rounds, lambda: _ours_hashed(arena, effort.size), lambda: _foreground_hashed(arena, effort.size)
+        effort.long_rounds, partial(_ours_hashed, arena, effort.size), partial(_foreground_hashed, arena, effort.size)
     )
-    what = f"relay {effort.size >> 20} MiB to a hash (SHA-1)"
-    return Measured((against_peer(what, "foreground ctr run", "MB/s", own, other, least=2.5),))
+    row = _paces(effort.size, own, other, least=2.5)
+    cpu = ratios([pace.cpu for pace in own], [pace.cpu for pace in other])
+    return Measured((dataclasses.replace(row, others={"CPU time, ours / theirs": (spread(cpu), "x")}),))
 
 
 def to_a_file(arena: Arena, effort: Effort) -> Measured:
@@ -106,13 +124,23 @@ def growing(arena: Arena, effort: Effort) -> Measured:
     ours, theirs, rows = [], [], []
     for size in effort.sizes:
         own, other = alternate(
-            effort.long_rounds, partial(_ours_hashed, arena, size), partial(_foreground_hashed, arena, size)
+            max(1, effort.long_rounds // 2),
+            partial(_ours_hashed, arena, size),
+            partial(_foreground_hashed, arena, size),
         )
-        ours.append((float(size), spread(own).median))
-        theirs.append((float(size), spread(other).median))
-        rows.append(against_peer(f"relay {size >> 20} MiB to a hash", "foreground ctr run", "MB/s", own, other))
+        row = _paces(size, own, other)
+        assert row.theirs
+        rows.append(row)
+        ours.append((float(size), row.ours.median))
+        theirs.append((float(size), row.theirs.median))
     series = (Series("pluginexec", tuple(ours)), Series("foreground ctr run", tuple(theirs)))
     return Measured(tuple(rows), (Panel("Relay to a hash", "bytes", "MB/s", series),))
+
+
+def _paces(size: int, own: list[Pace], other: list[Pace], least: float | None = None) -> Row:
+    what = f"relay {size >> 20} MiB to a hash"
+    ours, theirs = [pace.speed for pace in own], [pace.speed for pace in other]
+    return against_peer(what, "foreground ctr run", "MB/s", ours, theirs, least=least)
 
 
 def _script(size: int, *, waits: bool = False) -> tuple[str, ...]:
@@ -121,12 +149,13 @@ def _script(size: int, *, waits: bool = False) -> tuple[str, ...]:
     return ("sh", "-c", f"{wait}i=0; while [ $i -lt {size // BLOB_SIZE} ]; do cat /blob; i=$((i + 1)); done")
 
 
-def _ours_hashed(arena: Arena, size: int) -> float:
-    hashed = Hashed(size)
+def _ours_hashed(arena: Arena, size: int) -> Pace:
+    hashed, begun = Hashed(size), arena.meter.read()
     id = arena.new_id()
     arena.executor.create(id, arena.spec(id, *_script(size)), hashed)
     arena.ends.wait(id, code=0)
-    return hashed.speed(arena.blob)
+    cpu = arena.meter.read() - begun
+    return Pace(hashed.speed(arena.blob), cpu)
 
 
 def _ours_to(arena: Arena, size: int, *, opened: bool) -> float:
@@ -163,10 +192,11 @@ def _by_hand(arena: Arena, size: int) -> float:
     return speed
 
 
-def _foreground_hashed(arena: Arena, size: int) -> float:
-    hashed = Hashed(size)
+def _foreground_hashed(arena: Arena, size: int) -> Pace:
+    hashed, begun = Hashed(size), arena.meter.read()
     _foreground(arena, hashed.write, _script(size))
-    return hashed.speed(arena.blob)
+    cpu = arena.meter.read() - begun
+    return Pace(hashed.speed(arena.blob), cpu)
 
 
 def _foreground(arena: Arena, write: Callable[[bytes], object], script: tuple[str, ...]) -> None:
