@@ -30,7 +30,8 @@ def example_is_removed() -> object:
 @pytest.mark.usefixtures("example_is_removed")
 def test_the_python_example_runs(tmp_path: Path, rootfs: Path) -> None:
     (tmp_path / "rootfs").symlink_to(rootfs)
-    (example,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", README.read_text())
+    section = README.read_text().partition("\nFrom Python\n")[2].partition("\n\n\n")[0]
+    (example,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", section)
     argv = [sys.executable, "-c", textwrap.dedent(example)]
     environment = os.environ | {"PYTHONPATH": str(README.parent)}
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment, check=False)
