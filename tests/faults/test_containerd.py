@@ -246,9 +246,10 @@ def test_while_containerd_is_stopped_operations_end_in_time_and_plugins_are_unto
         os.kill(mortal.pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
-            with pytest.raises(Unavailable):
+            # On a busy machine ctr may need its whole time to find out that nobody answers.
+            with pytest.raises((Unavailable, DeadlineExceeded)):
                 executor.signal(untouched.id, "TERM")
-            with pytest.raises(Unavailable):
+            with pytest.raises((Unavailable, DeadlineExceeded)):
                 executor.create(new_id(), shell("x", "exit 0"))
             assert time.monotonic() - began < 4 * TIMEOUT + SLACK
             creation.thread.join(4 * TIMEOUT + SLACK)
