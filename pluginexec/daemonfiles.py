@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -166,6 +165,8 @@ def _address(directory: str) -> str:
     # it is, and 2.1 also stats it as it is. So no escaping suits all of them, but another path does.
     if directory.isprintable() and not set("%?#") & set(directory):
         return str(Path(directory) / "containerd.sock")
+    import hashlib  # only here: it loads OpenSSL, and a path is seldom like this
+
     digest = hashlib.sha256(directory.encode()).hexdigest()[:16]
     return f"/run/pluginexec-{digest}/containerd.sock"
 

@@ -16,7 +16,8 @@ from pluginexec.types import EventInfo, EventType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Go prints up to nine digits of a second, trailing zeros trimmed; Python keeps six.
-_RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+# Compiled, and kept, by re at the first event, and not at import.
+_RFC_3339 = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)"
 _TASK_TOPICS = {f"/tasks/{event_type.value}": event_type for event_type in EventType}
 _NAMESPACE_UPDATE = "/namespaces/update"
 _LARGEST_PID = (1 << 31) - 1
@@ -93,7 +94,7 @@ def parse_time(value: object) -> datetime | None:
         if isinstance(value, dict):
             since = timedelta(seconds=value.get("seconds", 0), microseconds=value.get("nanos", 0) // 1000)
             return _EPOCH + since
-        found = _RFC_3339.fullmatch(value) if isinstance(value, str) else None
+        found = re.fullmatch(_RFC_3339, value) if isinstance(value, str) else None
         if not found:
             return None
         seconds, fraction, zone = found.groups(default="")
