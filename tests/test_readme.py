@@ -33,7 +33,7 @@ def examples_are_removed() -> Iterator[None]:
 @pytest.mark.usefixtures("examples_are_removed")
 def test_the_python_example_runs(tmp_path: Path, rootfs: Path) -> None:
     (tmp_path / "rootfs").symlink_to(rootfs)
-    assert run_example("From Python", tmp_path) == (0, "example ended with 3\n", "")
+    assert run_example("For scripts", tmp_path) == (0, "example ended with 3\n", "")
     assert (tmp_path / "out.log").read_text() == "hello\n"
     assert (tmp_path / "err.log").read_text() == ""
 
@@ -46,6 +46,11 @@ def test_the_example_for_plugin_authors_runs(tmp_path: Path) -> None:
 
 def test_the_tour_runs_line_by_line(short_root: Path, tmp_path: Path) -> None:
     take_tour("From the shell", short_root, tmp_path)
+
+
+def test_the_script_runs_line_by_line(short_root: Path, tmp_path: Path, rootfs: Path) -> None:
+    (tmp_path / "rootfs").symlink_to(rootfs)
+    take_tour("For scripts", short_root, tmp_path)
 
 
 def test_the_tour_for_plugin_authors_runs_line_by_line(short_root: Path, tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def run_example(title: str, directory: Path) -> tuple[int, str, str]:
 def take_tour(title: str, root: Path, directory: Path) -> None:
     """Run the commands of a section in one shell, and compare what each prints."""
     steps = tour(section(title))
-    assert len(steps) > 10
+    assert steps
     script = "".join(f"{command}\ncode=$?; echo; echo {MARK}; (exit $code)\n" for command, _ in steps)
     scripts = f"{SCRIPT.parent}:{os.environ['PATH']}"
     env = environment(PATH=scripts, PLUGINEXEC_ROOT=str(root), CONTAINERD_ADDRESS=f"{root}/none")
