@@ -20,7 +20,7 @@ import pytest
 from pluginexec import Executor, InvalidArgument, NotFound, PluginExecError, Unavailable
 from pluginexec.client import Client
 from tests.tools.harness import Buffer, Exits, live_children, our_threads, wait_until
-from tests.tools.shortages import DISK_FAULTS, Disk, few_descriptors
+from tests.tools.shortages import DISK_FAULTS, Disk, few_descriptors, holders
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]
@@ -141,6 +141,8 @@ def test_an_exit_is_told_though_the_disk_takes_no_record_and_is_on_record_when_i
         wait_until(lambda: executor._root.plugin(id).read_exit() and is_gone(client, executor, id), "the record alone")
         assert executor.exit_status(id) == dict(exits.wait_for(0))[id]
         assert exits.ids.count(id) == 1
+        # Its logger has a deleted file open for a second: room on the next one's full disk when it ends.
+        wait_until(lambda: not holders(disk.directory), "the end of its logger")
 
     for fault in [*DISK_FAULTS, *(dice.choice(DISK_FAULTS) for _ in rounds)]:
         end_while(fault, new_id())
