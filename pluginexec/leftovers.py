@@ -8,7 +8,6 @@ import itertools
 import json
 import logging
 import os
-import re
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from pluginexec.client import Client
 from pluginexec.ctr import run_command
 from pluginexec.daemonfiles import DaemonFiles
 from pluginexec.errors import NotFound, PluginExecError
+from pluginexec.mountpoints import mount_points_below
 from pluginexec.remote import Remote
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,16 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
     kill_processes(files)
     for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
-    for point in _mounts_below(files.state, files.root):
-        with _logged():
-            run_command(
-                remote.runner, ["umount", "--lazy", "--", point], _UMOUNT_TIMEOUT, operation="unmount", id=point
-            )
+    for directory in (files.state, files.root):
+        for point in reversed(mount_points_below(directory)):
+            if point != os.path.realpath(directory):  # that one is of whoever chose the directory
+                _unmount(remote, point)
+
+
+def _unmount(remote: Remote, point: str) -> None:
+    argv = ["umount", "--lazy", "--", point]
+    with _logged():
+        run_command(remote.runner, argv, _UMOUNT_TIMEOUT, operation="unmount", id=point)
 
 
 def kill_processes(files: DaemonFiles) -> None:
@@ -154,17 +159,6 @@ def _read_options(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return options if isinstance(options, dict) else {}
-
-
-def _mounts_below(*directories: Path) -> list[str]:
-    # The fifth field is the mount point; blanks and backslashes in it are written as \040 and the like.
-    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    points = [
-        os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4]))
-        for line in lines
-    ]
-    ours = [point for point in points if any(directory in Path(point).parents for directory in directories)]
-    return sorted(ours, key=len, reverse=True)
 
 
 @contextlib.contextmanager

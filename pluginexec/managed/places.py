@@ -12,17 +12,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import shutil
 from pathlib import Path
 
 from pluginexec.managed import libc
 from pluginexec.managed.config import PluginConfig
+from pluginexec.mountpoints import mount_points_below
 from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
-
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Places:
@@ -82,11 +80,3 @@ def unmount_below(directory: Path) -> bool:
         with contextlib.suppress(OSError):  # went with another one, to which it was propagated
             libc.unmount(point)
     return not mount_points_below(directory)
-
-
-def mount_points_below(directory: Path) -> list[str]:
-    """Return where something is mounted on a directory and below it, in the order in which that was done."""
-    prefix = f"{os.path.realpath(directory)}/"
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    points = [_ESCAPE.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in lines]
-    return [point for point in points if f"{point}/".startswith(prefix)]

@@ -12,7 +12,8 @@ import psutil
 from pluginexec.errors import PluginExecError
 from pluginexec.executor import ENDING_TIMEOUT, Executor
 from pluginexec.leftovers import delete_container, kill_trees
-from pluginexec.managed.places import mount_points_below, unmount_below
+from pluginexec.managed.places import unmount_below
+from pluginexec.mountpoints import mount_points_below
 from pluginexec.testing.daemons import Daemon
 from pluginexec.testing.dockerplugins import DockerPluginFactory
 from pluginexec.testing.ending import end_plugins, namespace_of, remove_tree

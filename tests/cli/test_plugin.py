@@ -21,7 +21,8 @@ import pytest
 from pluginexec.cli.plugin.ls import parse_filters
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.records import Records, is_alive
-from pluginexec.managed.places import mount_points_below, unmount_below
+from pluginexec.managed.places import unmount_below
+from pluginexec.mountpoints import mount_points_below
 from tests.cli.conftest import Done, Px, Spawn, finish
 from tests.tools.harness import wait_until
 from tests.tools.managed_plugins.bundles import make_bundle

@@ -23,7 +23,8 @@ from pluginexec.host.logs import read
 from pluginexec.host.managed import ManagedHost
 from pluginexec.host.managedstore import Managed
 from pluginexec.host.records import is_alive
-from pluginexec.managed.places import mount_points_below, unmount_below
+from pluginexec.managed.places import unmount_below
+from pluginexec.mountpoints import mount_points_below
 from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.managed_plugins.bundles import make_bundle
 from tests.tools.plugins import Plugins

@@ -19,7 +19,8 @@ from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, 
 from pluginexec.host import managedstore
 from pluginexec.host.managedstore import Managed, ManagedStore, check_name
 from pluginexec.host.records import Record, Records
-from pluginexec.managed.places import mount_points_below, unmount_below
+from pluginexec.managed.places import unmount_below
+from pluginexec.mountpoints import mount_points_below
 from pluginexec.root import await_lock, take_lock
 from tests.tools.harness import PATIENCE
 from tests.tools.managed_plugins.bundles import make_bundle

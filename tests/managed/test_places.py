@@ -13,7 +13,8 @@ import pytest
 from pluginexec import PermissionDenied
 from pluginexec.managed import libc
 from pluginexec.managed.config import load_config
-from pluginexec.managed.places import Places, mount_points_below, unmount_below
+from pluginexec.managed.places import Places, unmount_below
+from pluginexec.mountpoints import mount_points_below
 from tests.managed.test_config import LEAST
 
 CONFIG = load_config({**LEAST, "propagatedmount": "/mnt", "user": {"uid": 12, "gid": 34}})

@@ -20,6 +20,7 @@ PACKAGES = {
     "tmux": "tmux",
     "zsh": "zsh",
     "fish": "fish",
+    "ip": "iproute2",
 }
 INSTALL = (
     *("install", "--yes", "--no-install-recommends"),
