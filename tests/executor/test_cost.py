@@ -103,7 +103,8 @@ def test_50_lives_leave_nothing_behind(
         return (
             len(held_descriptors()),
             our_threads(),
-            live_children(),
+            # How many, not which: on a busy machine an event stream that is late is replaced.
+            len(live_children()),
             [path for path in root_dir.rglob("*") if path.is_fifo()],
             shims(containerd),
             [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if directory in line],
