@@ -21,7 +21,7 @@ from pluginexec.executor import Executor
 from pluginexec.host.drivers import detached_sinks
 from pluginexec.host.executors import Executors
 from pluginexec.host.host import Host, exit_status
-from pluginexec.host.records import Record, State, hold_process, is_alive
+from pluginexec.host.records import Record, State, hold_process
 from pluginexec.remote import Remote
 from pluginexec.restart import STEADY_AFTER, parse_policy, pause_before
 
@@ -135,8 +135,7 @@ class Guardian:
             if pause is None:
                 return
             self._say("restarting")
-            self._rest(pause, is_moot=self._is_moot)
-            self._may_start = True
+            self._may_start = self._rest(pause, is_moot=self._is_moot)
         self._leave_off()
 
     def _live(self) -> float | None:
@@ -281,13 +280,19 @@ class Guardian:
 
     def _is_moot(self) -> bool:
         """Tell whether there is nothing to wait for any more: a person has stopped it, or started it."""
-        return self._host.records.stopped(self.id) or is_alive(self._host.records.state(self.id))
+        # Not whether it is alive: what a person started may have ended before we looked, and needs a pause of its own.
+        return self._host.records.stopped(self.id) or self._host.records.state(self.id).status != "restarting"
 
-    def _rest(self, seconds: float, is_moot: Callable[[], bool]) -> None:
+    def _rest(self, seconds: float, is_moot: Callable[[], bool]) -> bool:
+        """Wait; tell whether that was for the whole time."""
         deadline = time.monotonic() + seconds
-        while self._order is Order.KEEP and not is_moot() and (left := deadline - time.monotonic()) > 0:
+        while self._order is Order.KEEP and not is_moot():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return True
             self._wake.wait(left)
             self._wake.clear()
+        return False
 
     def _leave_off(self) -> None:
         """Write down that nobody waits to start it again any more."""
