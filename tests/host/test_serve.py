@@ -21,6 +21,7 @@ import pytest
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor
 from pluginexec.errors import FailedPrecondition, InvalidArgument
 from pluginexec.host import guardian, host
+from pluginexec.host.host import Host
 from pluginexec.host.records import State, is_alive
 from pluginexec.pidfds import InitProcess
 from tests.tools.harness import PATIENCE, wait_until
@@ -121,6 +122,24 @@ def test_stop_ends_a_pause_at_once_and_start_and_rm_need_not_wait_for_its_end(pl
     plugins.host.start(id)
     plugins.host.remove(other, force=True)
     assert plugins.records.ids() == [id]
+
+
+@pytest.mark.usefixtures("long_pauses")
+def test_a_life_that_a_person_began_in_a_pause_and_that_ended_unnoticed_has_a_pause_of_its_own(
+    plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve()
+    id = plugins.run("exit 1", restart="always")
+    await_state(plugins, id, lambda state: state.status == "restarting", "the pause")
+    await_free(plugins, id)
+    with monkeypatch.context() as unnoticed:
+        unnoticed.setattr(Host, "poke", lambda self: True)
+        plugins.host.stop(id)
+        plugins.host.start(id)
+        wait_until(lambda: not is_alive(plugins.records.state(id)), "its end")
+    plugins.host.poke()
+    state = await_state(plugins, id, lambda state: state.status == "restarting", "the next pause")
+    assert state.restart_count == 0
 
 
 def test_one_that_a_person_stopped_is_not_started_again(plugins: Plugins, serve: Serve) -> None:
