@@ -15,7 +15,7 @@ from pluginexec.executor import Executor
 from pluginexec.host.drivers import NONE, attached_sinks
 from pluginexec.host.host import Host
 from pluginexec.host.logs import follow
-from pluginexec.host.records import Record
+from pluginexec.host.records import GLANCE_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
 _LOOK_EVERY = 0.2
@@ -82,7 +82,7 @@ def _take_over(host: Host, record: Record) -> int | None:
     streams = StandardStream(1), StandardStream(2)
     sinks = attached_sinks(record, host.records.directory(id), *streams)
     try:
-        with host.records.lock(id), host.executor(record) as executor:
+        with host.records.lock(id, GLANCE_TIMEOUT), host.executor(record) as executor:
             executor.restore(id, *sinks)
             status = _end_of(executor, id, streams)
             if status is None:

@@ -15,7 +15,7 @@ from pluginexec.errors import Unknown
 from pluginexec.host.drivers import attached_sinks
 from pluginexec.host.embedded import watched
 from pluginexec.host.host import Host
-from pluginexec.host.records import Record
+from pluginexec.host.records import GLANCE_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
 
@@ -65,7 +65,7 @@ def _in_foreground(
     id = record.id
     sinks = attached_sinks(record, host.records.directory(id), stdout, stderr)
     with (
-        host.records.lock(id),
+        host.records.lock(id, GLANCE_TIMEOUT),
         watched(record.address, host.records.root),
         host.executor(record) as executor,
         signals.forwarded(lambda number: executor.signal(id, number)) as started,

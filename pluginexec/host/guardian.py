@@ -21,7 +21,7 @@ from pluginexec.executor import Executor
 from pluginexec.host.drivers import detached_sinks
 from pluginexec.host.executors import Executors
 from pluginexec.host.host import Host, exit_status
-from pluginexec.host.records import Record, State, hold_process
+from pluginexec.host.records import GLANCE_TIMEOUT, Record, State, hold_process
 from pluginexec.remote import Remote
 from pluginexec.restart import STEADY_AFTER, parse_policy, pause_before
 
@@ -31,8 +31,6 @@ KILL_TIMEOUT = 30.0
 """Seconds after SIGKILL in which its end must have been dealt with; what blocks holds an end up for 27 s."""
 _AWAY_PAUSE = 5.0
 """Seconds, at most, before it is tried again where containerd is away."""
-_LOCK_TIMEOUT = 1.0
-"""Seconds that a command which only looks may have the lock; whoever has it for longer stays with the plugin."""
 
 
 class Order(IntEnum):
@@ -161,7 +159,7 @@ class Guardian:
 
     def _has_lock(self, held: ExitStack) -> bool:
         try:
-            held.enter_context(self._host.records.lock(self.id, _LOCK_TIMEOUT))
+            held.enter_context(self._host.records.lock(self.id, GLANCE_TIMEOUT))
         except DeadlineExceeded:
             return False
         return True

@@ -29,7 +29,7 @@ from pluginexec.executor import ENDING_TIMEOUT, Executor
 from pluginexec.host.drivers import attached_sinks, detached_sinks
 from pluginexec.host.embedded import ensure, is_private
 from pluginexec.host.managedfiles import managed_files
-from pluginexec.host.records import Record, Records, State, hold_process, is_alive
+from pluginexec.host.records import GLANCE_TIMEOUT, Record, Records, State, hold_process, is_alive
 from pluginexec.pidfds import InitProcess, start_seconds
 from pluginexec.remote import Remote
 from pluginexec.root import PluginFiles
@@ -249,7 +249,7 @@ class Host:
 
     def discard(self, id: str) -> None:
         """Remove a plugin that could not be started; one that runs is left alone."""
-        with contextlib.suppress(PluginExecError), self.records.lock(id):
+        with contextlib.suppress(PluginExecError), self.records.lock(id, GLANCE_TIMEOUT):
             if not is_alive(self._found_out(self.records.record(id))):
                 self._forget(id)
 

@@ -32,6 +32,8 @@ from pluginexec.root import absolute, await_lock, file_error
 
 _T = TypeVar("_T", "Record", "State")
 _TIMES = ("created_at", "started_at", "finished_at")
+GLANCE_TIMEOUT = 1.0
+"""Seconds that a command which only looks may have a lock; whoever has it for longer stays with the plugin."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from pluginexec import Executor, NotFound
-from pluginexec.host.records import Records, is_alive
+from pluginexec.host.records import GLANCE_TIMEOUT, Records, is_alive
 from tests.cli.conftest import Px, Spawn, finish
 from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.probe import SCRIPT
@@ -236,6 +237,23 @@ def test_a_killed_run_in_the_foreground_is_taken_over_by_attach(
     done = finish(attached)
     assert (done.code, done.out) == (3, b"second\n"), done.err
     assert px("logs", id).lines == ["first", "second"]
+
+
+def test_attach_waits_for_a_command_that_only_looks(
+    start: Spawn, px: Px, rootfs: Path, id: str, records: Records, gate: Path
+) -> None:
+    script = f"until [ -e /tmp/{id} ]; do sleep 0.05; done; exit 3"
+    process = start("run", "--name", id, "--rootfs", rootfs, "--", "sh", "-c", script)
+    wait_until(lambda: records.ids() and is_alive(records.state(id)), "its start")
+    process.kill()
+    process.wait()
+    with records.lock(id):
+        attached = start("attach", id)
+        wait_until(lambda: psutil.Process(attached.pid).num_threads() == 2, "the thread of its signals")
+        time.sleep(GLANCE_TIMEOUT / 5)  # so long the look takes
+    gate.touch()
+    done = finish(attached)
+    assert (done.code, done.out) == (3, b""), done.err
 
 
 def test_what_a_killed_run_in_the_foreground_printed_last_is_in_its_log(

@@ -78,9 +78,10 @@ def kill_logger(id: str, name: str) -> list[psutil.Process]:
     return killed
 
 
-def check_killed(member: Member, exits: Exits, executor: Executor) -> None:
+def check_killed(victim: str, member: Member, exits: Exits, executor: Executor) -> None:
     """One exit; what came of its output is the beginning of it, and whole where the plugin ended by itself."""
-    member.check_exit(exits, member.code, 137)
+    # The process of a dead shim is left to PID 1. Where that reaps it late, and containerd is late too, nobody knows.
+    member.check_exit(exits, member.code, 137, *([None] if victim == "shim" else []))
     if executor.exit_status(member.id).exit_code == member.code:
         member.check(exits)
     assert member.expected.startswith(member.stdout.data)
@@ -118,7 +119,7 @@ def test_a_plugin_whose_shim_or_init_process_is_killed_has_one_exit_and_its_id_i
         elif init := executor._table._plugins.get(member.id):
             assert init.pid == pid
             executor._table.send(init, signal.SIGKILL)
-        check_killed(member, exits, executor)
+        check_killed(victim, member, exits, executor)
         executor.create(member.id, shell(member.id, "exit 0"))
         executor.wait(member.id, PATIENCE)
         check_the_others([other for other in members if other is not member], executor, exits)
