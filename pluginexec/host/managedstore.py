@@ -34,7 +34,7 @@ from pluginexec.errors import (
     shown,
 )
 from pluginexec.host.managedfiles import ManagedFiles
-from pluginexec.host.records import Records, is_at, meant, read_whole, write_whole
+from pluginexec.host.records import Records, held_lock, meant, read_whole, write_whole
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.places import unmount_below
 from pluginexec.managed.settings import Settings, default_settings
@@ -147,21 +147,8 @@ class ManagedStore:
     def changing(self, name: str) -> Iterator[None]:
         """Hold the lock of a plugin; ``DeadlineExceeded`` if somebody else does for long."""
         self._clear_away()
-        path = self.files(name).lock
-        try:
-            descriptor = await_lock(path, _LOCK_TIMEOUT, make=False)
-        except FileNotFoundError as error:
-            raise _missing(name) from error
-        except OSError as error:
-            raise file_error(error, f"lock {str(path)!r} cannot be taken") from error
-        if descriptor is None:
-            raise DeadlineExceeded("another command is at work on it", id=name, hint=f"see who: fuser {path}")
-        try:
-            if not is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
-                raise _missing(name)
+        with held_lock(self.files(name).lock, _LOCK_TIMEOUT, name, _missing(name)):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextlib.contextmanager
     def _draft(self) -> Iterator[Path]:

@@ -174,22 +174,8 @@ class Records:
     @contextlib.contextmanager
     def lock(self, id: str, timeout: float = 0.0) -> Iterator[None]:
         """Hold the lock of a plugin; ``DeadlineExceeded`` if somebody else still does after ``timeout`` seconds."""
-        path = self.directory(id) / "lock"
-        try:
-            # Not made here: it would keep the directory of a plugin that is being removed.
-            descriptor = await_lock(path, timeout, make=False)
-        except FileNotFoundError as error:
-            raise _missing(id) from error
-        except OSError as error:
-            raise file_error(error, f"lock {str(path)!r} cannot be taken") from error
-        if descriptor is None:
-            raise DeadlineExceeded("another process is at work on it", id=id, hint="see who: fuser " + str(path))
-        try:
-            if not is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
-                raise _missing(id)
+        with held_lock(self.directory(id) / "lock", timeout, id, _missing(id)):
             yield
-        finally:
-            os.close(descriptor)
 
     def is_locked(self, id: str) -> bool:
         """Tell whether somebody is at work on a plugin at this moment."""
@@ -250,7 +236,30 @@ def is_alive(state: State) -> bool:
     return init is not None
 
 
-def is_at(path: Path, descriptor: int) -> bool:
+@contextlib.contextmanager
+def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterator[None]:
+    """Hold the lock in a plugin's directory, and raise ``missing`` if that is gone.
+
+    Raises ``DeadlineExceeded`` if somebody else still holds it after ``timeout`` seconds.
+    """
+    try:
+        # Not made here: it would keep the directory of a plugin that is being removed.
+        descriptor = await_lock(path, timeout, make=False)
+    except FileNotFoundError as error:
+        raise missing from error
+    except OSError as error:
+        raise file_error(error, f"lock {str(path)!r} cannot be taken") from error
+    if descriptor is None:
+        raise DeadlineExceeded("another process is at work on it", id=id, hint=f"see who: fuser {path}")
+    try:
+        if not _is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
+            raise missing
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
     """Tell whether an open file is still the one at a path."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))

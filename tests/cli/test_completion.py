@@ -7,7 +7,6 @@ zsh and fish: the scripts, and what their protocol brings; where the machine has
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -163,14 +162,12 @@ def test_what_zsh_and_fish_ask_is_answered(shell: str, words: str, root: Path) -
     assert "db-1" not in stdout
 
 
-@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
 def test_fish_completes_an_id(env: dict[str, str], root: Path) -> None:
     script = "pluginexec completion fish | source; complete -C 'pluginexec stop we'"
     _, stdout, _ = finished(["fish", "--no-config", "-c", script], env | {"PLUGINEXEC_ROOT": str(root)})
     assert sorted(stdout.split()) == ["web-1", "web-2"]
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh")
 def test_zsh_completes_an_id(env: dict[str, str], root: Path) -> None:
     changes = {"PS1": "> ", "PLUGINEXEC_ROOT": str(root)}
     with on_terminal(["zsh", "-f", "-i"], env | changes, stderr=subprocess.STDOUT) as terminal:

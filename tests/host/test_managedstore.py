@@ -158,7 +158,7 @@ def test_nothing_is_deleted_while_something_stays_mounted(
 
 def test_one_at_a_time_changes_a_plugin(store: ManagedStore, vol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managedstore, "_LOCK_TIMEOUT", 0.0)
-    said = pytest.raises(DeadlineExceeded, match="another command is at work on it")
+    said = pytest.raises(DeadlineExceeded, match="another process is at work on it")
     with store.changing(vol), said, ManagedStore(store.root).changing(vol):
         pass
 
@@ -174,7 +174,7 @@ def test_the_lock_of_a_plugin_that_was_removed_meanwhile_is_not_taken_for_that_o
             store.create(Managed(vol, NOW), bundle)
         return descriptor
 
-    monkeypatch.setattr(managedstore, "await_lock", late)
+    monkeypatch.setattr("pluginexec.host.records.await_lock", late)
     with pytest.raises(NotFound, match="no such managed plugin"), store.changing(vol):
         pass
 
