@@ -15,6 +15,7 @@ import click
 from pluginexec.cli.colour import styled
 from pluginexec.cli.humanize import now, rfc3339
 from pluginexec.cli.settings import Settings
+from pluginexec.cli.suggestions import did_you_mean
 from pluginexec.errors import PluginExecError, one_line
 
 OWN_ERROR = 125
@@ -62,14 +63,6 @@ def end_without(stream: TextIO, error: OSError, code: object, arguments: list[st
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
     return code or _show(error, *_asked(arguments))
-
-
-def did_you_mean(word: str, possible: Iterable[str]) -> str:
-    """Return what is to be added to a complaint about a word: the possible ones that look like it."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, possible, n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _asked(arguments: list[str]) -> tuple[bool, str]:

@@ -98,7 +98,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may be meant."""
         if args[0] not in self.helps and not ctx.resilient_parsing:
-            from pluginexec.cli.errors import did_you_mean
+            from pluginexec.cli.suggestions import did_you_mean
 
             raise click.UsageError(f"no such command: {args[0]}{did_you_mean(args[0], self.helps)}", ctx)
         return super().resolve_command(ctx, args)
