@@ -241,7 +241,7 @@ def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
 def test_one_that_somebody_else_is_at_work_on_is_left_alone_until_that_is_over(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guardian, "_LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr(guardian, "GLANCE_TIMEOUT", 0.0)
     id = plugins.run("exit 5", restart="always")
     state = await_state(plugins, id, lambda state: not is_alive(state), "its end")
     with plugins.records.lock(id):
