@@ -81,6 +81,7 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (r"container does not exist", NotFound, None),
     (r"in namespace \".*\": not found|task \S+ not found|: not found", NotFound, None),
     (r"failed precondition", FailedPrecondition, None),
+    (r": unavailable", Unavailable, _START_CONTAINERD),
     (r"invalid argument", InvalidArgument, None),
     (r"permission denied|operation not permitted", PermissionDenied, None),
 )

@@ -5,7 +5,8 @@ time, or start the plugin again and wait for it.
 
 What blocks holds an end up for 27 s in all: the 12 s that a shim waits for a logger (where a process outside holds the
 plugin's pipe open, or a writer blocks and the buffers are full), ``DRAIN_IDLE``, and ``STOP_TIMEOUT`` where a writer
-does not return; and for ``TURN_TIMEOUT`` more where many plugins end at once. Others it does not hold up.
+does not return; and for ``TURN_TIMEOUT`` more where many plugins end at once, for ``CODE_TIMEOUT`` where the containerd
+dies that alone knows the exit code. Others it does not hold up.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ DELETIONS_AT_ONCE = 8
 """How many ``ctr`` processes may delete at the same time, when many plugins end at once."""
 TURN_TIMEOUT = 2.0
 """Seconds after which one more may none the less."""
+CODE_TIMEOUT = 5.0
+"""Seconds that a containerd which goes away while it is asked for an exit code may take to come back."""
+_PAUSE = 0.1
 
 
 class ExitHandler(Protocol):
@@ -120,12 +124,23 @@ class Endings:
         code = plugin.init.exit_code() if plugin.init else None
         if code is None and task and task.state is TaskState.STOPPED and task.pid == plugin.pid:
             try:
-                return self._client.delete_task(plugin.id)
+                return self._client.delete_task(plugin.id) if later else self._patiently_deleted(plugin.id)
             except PluginExecError as error:
                 if later and isinstance(error, (Unavailable, DeadlineExceeded)):
                     raise
                 log.warning("the exit code of %s is not known: %s", plugin.id, error)
         return code
+
+    def _patiently_deleted(self, id: str) -> int | None:
+        """Delete a task for its exit code; of one that ended before it could be held nobody but containerd knows it."""
+        deadline = time.monotonic() + CODE_TIMEOUT
+        while True:
+            try:
+                return self._client.delete_task(id)
+            except Unavailable:  # containerd is being restarted, and then asked again
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE)
 
     def _clean_up(self, plugin: Plugin, status: ExitStatus, level: int = logging.WARNING) -> None:
         """Record, delete, drain; what the disk does not allow now is done later, and complained of once."""

@@ -123,6 +123,7 @@ TEXTS: dict[type[PluginExecError], tuple[str, ...]] = {
         START + "error during container init: unable to store init state: %!w(<nil>)<: unknown>",
         "failed to start shim: start failed: : pipe2: too many open files<: unknown>",
         "rpc error: code = Unavailable desc = transport is closing",
+        "connection closed: unavailable",
         "rpc error: code = Unavailable desc = error reading from server: EOF",
         'failed to dial "/s": context deadline exceeded<: connection error: desc = "transport: error while dialing: dial unix:///s: timeout">',
         "cannot access socket /s: stat /s: no such file or directory",

@@ -253,14 +253,33 @@ def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
     assert fakes.journal.count("delete task") == (code is not None)
 
 
+def test_a_containerd_that_dies_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
+    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endings_module, "CODE_TIMEOUT", PATIENCE)
+    fakes.raises["delete task"] = Unavailable("away")
+    endings.begin(plugin, None, STOPPED)
+    wait_until(lambda: fakes.journal.count("delete task") == 2, "the second question")
+    del fakes.raises["delete task"]
+    endings.join(PATIENCE)
+    assert [status.exit_code for status in fakes.statuses] == [3]
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("error", [NotFound("gone"), Unavailable("away")], ids=["gone", "away"])
 def test_an_exit_code_that_cannot_be_had_is_none_and_logged(
-    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, error: PluginExecError
+    endings: Endings,
+    plugin: Plugin,
+    fakes: Fakes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: PluginExecError,
 ) -> None:
+    monkeypatch.setattr(endings_module, "CODE_TIMEOUT", 0.0)
     fakes.raises["delete task"] = error
     finish(endings, plugin, None, STOPPED)
     assert [status.exit_code for status in fakes.statuses] == [None]
-    assert fakes.journal[1:] == [f"{s} with a record" for s in ("delete", "drain", "forget cleaned", "handle x")]
+    assert fakes.journal[-4:] == [f"{s} with a record" for s in ("delete", "drain", "forget cleaned", "handle x")]
     assert ["exit code of x is not known" in record.getMessage() for record in caplog.records] == [True]
 
 

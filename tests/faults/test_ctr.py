@@ -27,6 +27,7 @@ from pluginexec import (
     Unknown,
 )
 from pluginexec.client import DELETE_TIMEOUT, Client
+from pluginexec.pidfds import InitProcess
 from pluginexec.types import TaskState
 from tests.tools.debian import CACHE
 from tests.tools.harness import PATIENCE, Buffer, Exits, live_children, wait_until
@@ -181,6 +182,24 @@ def test_restore_fails_in_time_and_changes_nothing(
     assert second.restore(id, stdout)
     assert second.stop(id, timeout=PATIENCE).exit_code == 7
     assert (first.data + stdout.data, stdout.closings) == (b"hello\nbye\n", 1)
+
+
+def test_an_exit_code_that_containerd_alone_knows_survives_its_restart(
+    shaky: Executor, wrapper: Wrapper, id: str, shell: Shell, exits: Exits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InitProcess, "exit_code", lambda self: None)  # as of one that ended before it could be held
+    closing = """mkdir "$here/asked" 2>/dev/null && { echo 'ctr: transport is closing: unavailable' >&2; exit 1; }"""
+    wrapper.inject("tasks-rm", closing)
+    stdout = Buffer()
+    shaky.create(id, shell(id, WAITS), stdout)
+    wait_until(lambda: stdout.data, "the plugin")
+    events = shaky._client._events
+    assert events
+    assert events._child
+    os.kill(events._child.pid, signal.SIGSTOP)
+    shaky.signal(id, "TERM")
+    assert [(told, status.exit_code) for told, status in exits.wait_for(1)] == [(id, 7)]
+    assert (wrapper.directory / "asked").exists()
 
 
 def test_where_the_deletion_fails_the_exit_is_told_and_the_container_goes_later(
