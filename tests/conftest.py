@@ -88,10 +88,8 @@ def containerd() -> Iterator[Containerd]:
 
 
 @pytest.fixture
-def mortal(clean_namespace: None) -> Iterator[Containerd]:
+def mortal(clean_root: None) -> Iterator[Containerd]:
     """A containerd of the test's own, that it may kill."""
-    # Within clean_namespace, so that what runs is ended while the root is still there: without the state of its runtime
-    # "ctr tasks rm --force" waits for ever.
     with private_containerd() as containerd:
         yield containerd
 
@@ -182,7 +180,21 @@ def plugins(
 
 
 @pytest.fixture
-def clean_namespace(client: Client, containerd: Containerd, root_dir: Path, no_leaks: None) -> Iterator[None]:
+def clean_root(root_dir: Path, no_leaks: None) -> Iterator[None]:
+    """Remove a test's root, and see that nothing outlives that.
+
+    Whoever ends containers does so before: without the runtime's state in it, "ctr tasks rm --force" waits for ever.
+    """
+    yield
+    # What nobody has read is held for the next executor, as long as its files are there.
+    shutil.rmtree(root_dir, ignore_errors=True)
+    wait_until(lambda: not loggers(root_dir), "the end of the loggers")
+    assert not removed_cgroups(f"*/pluginexec/t{os.getpid()}-*")
+    assert not removed_cgroups(f"pluginexec/t{os.getpid()}-*")
+
+
+@pytest.fixture
+def clean_namespace(client: Client, containerd: Containerd, clean_root: None) -> Iterator[None]:
     """Delete what a test leaves in containerd on purpose, and see that nothing outlives that."""
     yield
     for id in client.tasks():
@@ -190,13 +202,8 @@ def clean_namespace(client: Client, containerd: Containerd, root_dir: Path, no_l
     for id in client.containers():
         client.delete_container(id)
     wait_until(lambda: not shims(containerd), "the end of the shims")
-    # What nobody has read is held for the next executor, as long as its files are there.
-    shutil.rmtree(root_dir, ignore_errors=True)
-    wait_until(lambda: not loggers(root_dir), "the end of the loggers")
     mounts = Path("/proc/self/mountinfo").read_text()
     assert str(containerd.address).removesuffix("containerd.sock") not in mounts
-    assert not removed_cgroups(f"*/pluginexec/t{os.getpid()}-*")
-    assert not removed_cgroups(f"pluginexec/t{os.getpid()}-*")
 
 
 def removed_cgroups(pattern: str) -> list[Path]:
