@@ -76,9 +76,9 @@ class Client:
         )
         self._ctr.run(*arguments, operation="run", id=id)
 
-    def is_unmarked(self, id: str, mark: str) -> bool:
-        """Tell whether there is a container of this id that was not created with this mark."""
-        other = f'id=={id},labels."{_MARK}"!={mark}'
+    def is_unmarked(self, id: str, *marks: str) -> bool:
+        """Tell whether there is a container of this id that was not created with one of these marks."""
+        other = ",".join([f"id=={id}", *(f'labels."{_MARK}"!={mark}' for mark in marks)])
         return bool(self._ctr.run("containers", "ls", "--quiet", other, operation="list containers").stdout.split())
 
     def tasks(self) -> dict[str, Task]:

@@ -34,6 +34,8 @@ _OBSTACLES = 4
 """What can be in the way of one start: a container, and behind it a shim, a bundle and the runtime's state."""
 _SETTLE_TIMEOUT = 5.0
 _SETTLE_PAUSE = 0.05
+_ANY = ""
+"""Stands for any mark, and none."""
 _LEAKED_SHIM = "a shim of an earlier task of this id is left: SIGKILL it (containerd 1.6), or restart containerd"
 
 
@@ -45,7 +47,9 @@ class Lifecycle:
         self._root = root
         self._on_leftover = on_leftover
         self._lock = threading.Lock()
+        # Of one id both can be left: a plugin that ended, and what starts that failed after it may have made.
         self._leftovers: dict[str, Callable[[str], None]] = {}
+        self._half_made: dict[str, set[str]] = {}
         self._complained: set[str] = set()
 
     def start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
@@ -76,7 +80,9 @@ class Lifecycle:
             files.remove()
             raise
         with self._lock:
-            self._leftovers.pop(files.id, None)  # found stale, and cleared
+            # Found stale, and cleared.
+            self._leftovers.pop(files.id, None)
+            self._half_made.pop(files.id, None)
         return streams
 
     def _run(self, files: PluginFiles, streams: Streams) -> None:
@@ -92,12 +98,12 @@ class Lifecycle:
             )
         except AlreadyExists as error:
             if self._is_behind_the_container(error, files.id):
-                self.remove_half_made(files.id, mark)
+                self._remove_half_made(files.id, {mark})
             raise
         except BaseException as error:
             # Where there is no ctr, nothing was made; what is found once there is one would be somebody else's.
             if not isinstance(error, FailedPrecondition) or error.returncode is not None:
-                self.remove_half_made(files.id, mark)
+                self._remove_half_made(files.id, {mark})
             raise
 
     def _is_behind_the_container(self, error: AlreadyExists, id: str) -> bool:
@@ -143,20 +149,29 @@ class Lifecycle:
             self._client.delete_container(id)
         end_loggers(self._root.plugin(id))  # they block where nobody has read what it printed
 
-    def remove_half_made(self, id: str, mark: str = "") -> None:
-        """Remove what a failed start may have left: the container, and a task in any state.
+    def remove_half_made(self, id: str) -> None:
+        """Remove what a start that is not ours has left: the container, and a task in any state."""
+        self._remove_half_made(id, {_ANY})
 
-        With ``mark``, which that start gave its container, one without it is left alone: where containerd gave no
-        answer, nobody knows yet whether the id was somebody else's.
+    def _remove_half_made(self, id: str, marks: set[str]) -> None:
+        """Remove what failed starts may have left: the container, and a task in any state.
+
+        ``marks``, which those starts gave their containers: one without any is left alone, because where containerd
+        gave no answer, nobody knows yet whether the id was somebody else's.
         """
 
         def remove(id: str) -> None:
-            if not mark or not self._client.is_unmarked(id, mark):
+            if _ANY in marks or not self._client.is_unmarked(id, *sorted(marks)):
                 self._remove_by_force(id)
+
+        def keep() -> None:
+            with self._lock:
+                self._half_made.setdefault(id, set()).update(marks)
+            self._on_leftover()
 
         begun = time.monotonic()
         # Whole: a Ctrl-C between the two deletions would leave the container.
-        removed = uninterrupted(lambda: self._settle(id, remove, again=lambda id: self.remove_half_made(id, mark)))
+        removed = uninterrupted(lambda: self._settle(id, remove, keep))
         if removed and time.monotonic() - begun > LOGGER_TIMEOUT:
             end_loggers(self._root.plugin(id))
 
@@ -174,7 +189,7 @@ class Lifecycle:
 
         A container that runs is left alone: somebody has created the id anew.
         """
-        return self._settle(id, self._remove_ended, again=self._delete_later)
+        return self._settle(id, self._remove_ended, lambda: self.finish_later(id, self._delete_later))
 
     def _remove_ended(self, id: str) -> None:
         try:
@@ -191,8 +206,8 @@ class Lifecycle:
             self._client.end_shim(id)
             end_loggers(self._root.plugin(id))  # nobody reads any more
 
-    def _settle(self, id: str, remove: Callable[[str], None], *, again: Callable[[str], None]) -> bool:
-        """Call ``remove`` until containerd is ready for it; log what does not go, and keep it for a retry.
+    def _settle(self, id: str, remove: Callable[[str], None], keep: Callable[[], None]) -> bool:
+        """Call ``remove`` until containerd is ready for it; log what does not go, and ``keep`` it for a retry.
 
         Returns whether it is gone.
         """
@@ -212,7 +227,7 @@ class Lifecycle:
                 self._complain(id, error)
                 # Whatever is wrong with containerd or ctr may pass; a container that runs is somebody else's by now.
                 if not container_runs(error.message):
-                    self.finish_later(id, again)
+                    keep()
                 return False
             break
         self._complained.discard(id)
@@ -233,11 +248,15 @@ class Lifecycle:
 
     def retry_leftovers(self, free: Callable[[str], contextlib.AbstractContextManager[bool]]) -> None:
         """Delete what could not be deleted while containerd was away; ``free`` reserves an id, if it is free."""
-        for id in list(self._leftovers):
+        with self._lock:
+            ids = [*self._half_made, *self._leftovers]
+        for id in dict.fromkeys(ids):
             with free(id) as is_free:
                 if is_free:
                     with self._lock:
-                        again = self._leftovers.pop(id, None)
+                        marks, again = self._half_made.pop(id, None), self._leftovers.pop(id, None)
+                    if marks:
+                        self._remove_half_made(id, marks)
                     if again:
                         again(id)
                 else:

@@ -296,7 +296,9 @@ def test_a_container_is_known_again_by_its_mark(start: Callable[..., int], clien
     assert not client.is_unmarked(id, "1f")
     start(id, mark="1f")
     assert not client.is_unmarked(id, "1f")
+    assert not client.is_unmarked(id, "2e", "1f")
     assert client.is_unmarked(id, "2e")
+    assert client.is_unmarked(id, "2e", "3d")
 
 
 def test_a_container_without_a_mark_is_none_of_ours(start: Callable[..., int], client: Client, id: str) -> None:

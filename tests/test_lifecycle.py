@@ -535,11 +535,24 @@ def test_a_start_without_an_answer_does_not_end_somebody_elses_plugin_of_that_id
     elsewhere.close()
 
 
+def test_what_a_start_without_an_answer_made_is_deleted_though_the_next_start_got_none_either(
+    cut_lifecycle: Lifecycle, way: CutWay, client: Client, root: Root, id: str, shell: Shell
+) -> None:
+    way.after_run = Unavailable("no way back")
+    for _ in range(2):  # the way stays cut, so the second makes nothing
+        with pytest.raises(Unavailable):
+            cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
+    assert client.tasks()[id].state is TaskState.RUNNING
+    way.is_cut = False
+    cut_lifecycle.retry_leftovers(Free())
+    assert id not in client.containers()
+
+
 def test_where_there_is_no_ctr_nothing_was_made_and_nothing_is_removed(
     cut_lifecycle: Lifecycle, way: CutWay, root: Root, id: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed: list[str] = []
-    monkeypatch.setattr(cut_lifecycle, "remove_half_made", removed.append)
+    monkeypatch.setattr(cut_lifecycle, "_remove_half_made", lambda id, marks: removed.append(id))
     way.in_place_of_run = FailedPrecondition("cannot run 'ctr'")
     with pytest.raises(FailedPrecondition, match="cannot run"):
         cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)

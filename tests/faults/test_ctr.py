@@ -24,6 +24,7 @@ from pluginexec import (
     FailedPrecondition,
     PluginExecError,
     Remote,
+    Unavailable,
     Unknown,
 )
 from pluginexec.client import DELETE_TIMEOUT, Client
@@ -200,6 +201,29 @@ def test_an_exit_code_that_containerd_alone_knows_survives_its_restart(
     shaky.signal(id, "TERM")
     assert [(told, status.exit_code) for told, status in exits.wait_for(1)] == [(id, 7)]
     assert (wrapper.directory / "asked").exists()
+
+
+def test_what_an_ended_plugin_left_is_deleted_though_its_id_could_not_be_created_anew(
+    shaky: Executor,
+    wrapper: Wrapper,
+    id: str,
+    shell: Shell,
+    client: Client,
+    exits: Exits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pluginexec.streams.DRAIN_IDLE", 0.2)
+    monkeypatch.setattr("pluginexec.executor._LEFTOVERS_AGAIN", 0.2)
+    away = "echo 'ctr: failed to dial: connection refused' >&2; exit 1"
+    for command in ("containers-rm", "containers-ls", "tasks-ls"):
+        wrapper.inject(command, away)
+    shaky.create(id, shell(id, "exit 7"))
+    exits.wait_for(1)
+    wrapper.inject("run", away)
+    with pytest.raises(Unavailable):
+        shaky.create(id, shell(id, "exit 0"))
+    wrapper.heal()
+    wait_until(lambda: not client.containers(), "the deletion of what was left")
 
 
 def test_where_the_deletion_fails_the_exit_is_told_and_the_container_goes_later(

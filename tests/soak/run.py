@@ -88,7 +88,8 @@ class Soak:
         client = self._faults.client
         state = Path(self._containerd.address).parent / "state"
         try:
-            left = [f"task {id}" for id in client.tasks()] + [f"container {id}" for id in client.containers()]
+            left = [f"task {task}" for task in client.tasks().values()]
+            left += [f"container {id}" for id in client.containers()]
         except PluginExecError as error:
             return [str(error)]
         left += [f"shim {' '.join(process.cmdline())}" for process in shims(self._containerd.address)]
