@@ -31,6 +31,7 @@ from pluginexec.client import DELETE_TIMEOUT, Client
 from pluginexec.pidfds import InitProcess
 from pluginexec.types import TaskState
 from tests.tools.debian import CACHE
+from tests.tools.fleet import signal_stream
 from tests.tools.harness import PATIENCE, Buffer, Exits, live_children, wait_until
 from tests.tools.wrapper import Wrapper
 
@@ -194,10 +195,7 @@ def test_an_exit_code_that_containerd_alone_knows_survives_its_restart(
     stdout = Buffer()
     shaky.create(id, shell(id, WAITS), stdout)
     wait_until(lambda: stdout.data, "the plugin")
-    events = shaky._client._events
-    assert events
-    assert events._child
-    os.kill(events._child.pid, signal.SIGSTOP)
+    assert signal_stream(shaky, signal.SIGSTOP)
     shaky.signal(id, "TERM")
     assert [(told, status.exit_code) for told, status in exits.wait_for(1)] == [(id, 7)]
     assert (wrapper.directory / "asked").exists()
@@ -349,11 +347,8 @@ def test_a_ctr_that_is_replaced_by_what_is_none_is_a_failed_precondition_until_i
     stdout = Buffer()
     shaky.create(id, shell(id, WAITS), stdout)
     wait_until(lambda: stdout.data, "the plugin")
-    events = shaky._client._events
-    assert events
-    assert events._child
     replace(wrapper)
-    os.kill(events._child.pid, signal.SIGKILL)
+    assert signal_stream(shaky, signal.SIGKILL)
     other = new_id()
     for operation in (
         lambda: shaky.create(other, shell(other, WAITS)),

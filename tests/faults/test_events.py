@@ -26,6 +26,7 @@ import pytest
 from pluginexec import Executor, ExitStatus, Remote
 from pluginexec.ctr import kill_group
 from tests.tools import mangler
+from tests.tools.fleet import signal_stream
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
 from tests.tools.wrapper import Wrapper
 
@@ -161,17 +162,6 @@ def herd(
     exits = Clocked()
     executor = new_executor(exits, remote=Remote(remote.address, ctr=str(wrapper.path)))
     return Herd(executor, wrapper, shell, dice, exits, [new_id() for _ in range(PLUGINS)])
-
-
-def signal_stream(executor: Executor, number: int) -> int | None:
-    """Send a signal to the ``ctr events`` of an executor, if there is one at this moment."""
-    assert executor._client._events
-    child = executor._client._events._child
-    if child is None:
-        return None
-    with suppress(ProcessLookupError):
-        os.kill(child.pid, number)
-    return child.pid
 
 
 def test_exits_are_told_once_while_the_stream_is_killed(herd: Herd, rounds: range) -> None:

@@ -7,7 +7,6 @@ goes by its name: no containerd of these versions leaves one while it lives.
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +50,7 @@ LEAKS = """
         os.mkfifo(executor.root_dir / "pipe")
 
     def test_thread(executor):
-        threading.Thread(target=time.sleep, args=(5,), name="sleeper", daemon=True).start()
+        threading.Thread(target=time.sleep, args=(1000,), name="sleeper", daemon=True).start()
 
     def test_executor(containerd, executor, tmp_path):
         test_executor.kept = Executor(tmp_path, containerd.remote)
@@ -119,9 +118,11 @@ def test_a_worker_of_a_pool_is_no_leak_and_a_thread_that_ends_in_time_is_not() -
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()
         assert leaks.threads_beyond(before) == []
-    thread = threading.Thread(target=time.sleep, args=(0.2,))
+    end = threading.Event()
+    thread = threading.Thread(target=lambda: end.wait())
     thread.start()
     assert leaks.threads_beyond(before) == [thread]
+    end.set()
     assert leaks.remaining(lambda: leaks.threads_beyond(before), PATIENCE) == []
 
 

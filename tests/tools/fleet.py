@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import random
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,17 @@ class Member:
         told = [status.exit_code for id, status in exits.wait_for(0) if id == self.id]
         assert len(told) == 1, f"{self.kind} {self.id} has {len(told)} exits"
         assert told[0] in (codes or (self.code,)), f"{self.kind} {self.id} ended with {told[0]}"
+
+
+def signal_stream(executor: Executor, number: int) -> int | None:
+    """Send a signal to the ``ctr events`` of an executor, if there is one at this moment."""
+    assert executor._client._events
+    child = executor._client._events._child
+    if child is None:
+        return None
+    with suppress(ProcessLookupError):
+        os.kill(child.pid, number)
+    return child.pid
 
 
 def processes_of(id: str, *names: str) -> list[psutil.Process]:
