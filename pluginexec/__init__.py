@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 if typing.TYPE_CHECKING:
-    from pluginexec.daemon import Containerd
-    from pluginexec.endings import ExitHandler
+    from pluginexec.containerd.remote import Remote
+    from pluginexec.daemon.containerd import Containerd
     from pluginexec.errors import (
         AlreadyExists,
         DeadlineExceeded,
@@ -47,22 +47,22 @@ if typing.TYPE_CHECKING:
         Unavailable,
         Unknown,
     )
-    from pluginexec.executor import Executor
-    from pluginexec.jsonfile import JsonFile
+    from pluginexec.executor.executor import Executor
+    from pluginexec.executor.exits import ExitHandler
     from pluginexec.managed.plugin import ManagedPlugin
-    from pluginexec.remote import Remote
-    from pluginexec.spec import default_spec, load_spec
+    from pluginexec.oci.spec import default_spec, load_spec
+    from pluginexec.streams.json_file import JsonFile
     from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Sink, Writer
 else:
     # Type checkers must not see this: with a __getattr__, each name that is misspelled exists for them.
     _HOMES = {
-        "Containerd": "daemon",
-        "ExitHandler": "endings",
-        "Executor": "executor",
-        "JsonFile": "jsonfile",
+        "Containerd": "daemon.containerd",
+        "ExitHandler": "executor.exits",
+        "Executor": "executor.executor",
+        "JsonFile": "streams.json_file",
         "ManagedPlugin": "managed.plugin",
-        "Remote": "remote",
-        **dict.fromkeys(("default_spec", "load_spec"), "spec"),
+        "Remote": "containerd.remote",
+        **dict.fromkeys(("default_spec", "load_spec"), "oci.spec"),
         **dict.fromkeys(("PLUGIN_NAMESPACE", "EventInfo", "EventType", "ExitStatus", "Sink", "Writer"), "types"),
     }
 

@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pluginexec.pidfds import InitProcess
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root import PluginFiles
-from pluginexec.streams import Streams
+from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus
 
 

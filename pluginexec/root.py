@@ -22,9 +22,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pluginexec.checks import check_id
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PermissionDenied, PluginExecError, Unavailable, shown
 from pluginexec.types import ExitStatus
+from pluginexec.validation import check_id
 
 EXITS_KEPT = 256
 """How many exit records of ended plugins a root keeps; the oldest go first."""

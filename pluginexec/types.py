@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from pluginexec.jsonfile import JsonFile
+from pluginexec.streams.json_file import JsonFile
 
 PLUGIN_NAMESPACE = "plugins.moby"
 """The containerd namespace in which moby keeps its plugins."""

@@ -19,8 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec, leftovers
-from pluginexec.client import Client
+from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
+from pluginexec.containerd.client import Client
+from pluginexec.daemon import cleanup as leftovers
 from pluginexec.testing.rootfs import make_rootfs
 from tests.tools import embedded
 from tests.tools.harness import Exits, held_descriptors, live_children, our_threads, wait_until

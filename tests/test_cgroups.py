@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pluginexec import cgroups
-from pluginexec.cgroups import (
+from pluginexec.containerd.client import Client
+from pluginexec.linux import cgroups
+from pluginexec.linux.cgroups import (
     block_io,
     cgroups_path_of,
     cpu_used,
@@ -25,7 +26,6 @@ from pluginexec.cgroups import (
     pids_used,
     remove_cgroups,
 )
-from pluginexec.client import Client
 from pluginexec.root import Root
 from pluginexec.types import TaskState
 from tests.tools.containers import run, wait_for_state

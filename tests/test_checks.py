@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pluginexec.checks import check_id, check_namespace, parse_signal
 from pluginexec.errors import InvalidArgument
+from pluginexec.validation import check_id, check_namespace, parse_signal
 from tests.tools.hostile import HUGE, nested
 
 GOOD = [

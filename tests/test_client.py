@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, EventInfo, EventType, Remote
-from pluginexec.client import (
+from pluginexec.containerd.client import (
     DELETE_TIMEOUT,
     Client,
     parse_client_version,
@@ -28,7 +28,8 @@ from pluginexec.client import (
     parse_tasks,
     run_arguments,
 )
-from pluginexec.ctr import Completed
+from pluginexec.containerd.ctr import Completed
+from pluginexec.containerd.events import ALL_TOPICS
 from pluginexec.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -38,8 +39,7 @@ from pluginexec.errors import (
     Unavailable,
     Unknown,
 )
-from pluginexec.events import ALL_TOPICS
-from pluginexec.logger import NO_LOGGER
+from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import Task, TaskState
 from tests.tools.fakes import fake_command
 from tests.tools.harness import PATIENCE, our_threads, wait_until

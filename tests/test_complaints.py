@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pluginexec.complaints import (
+from pluginexec.containerd.error_messages import (
     RUNTIME_STATE_IS_STALE,
     complaint_in,
     container_runs,

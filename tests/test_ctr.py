@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pluginexec.ctr import (
+from pluginexec.containerd.ctr import (
     Completed,
     Ctr,
     Subprocesses,
@@ -253,7 +253,7 @@ def test_a_command_that_never_stops_talking_is_killed_with_its_whole_group(
 def test_no_more_is_kept_of_a_command_than_the_limit(
     runner: Subprocesses, fake: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pluginexec.ctr.OUTPUT_LIMIT", 1000)
+    monkeypatch.setattr("pluginexec.containerd.ctr.OUTPUT_LIMIT", 1000)
     assert len(runner.run([fake("head -c 1000 /dev/zero")], PATIENCE).stdout) == 1000
     with pytest.raises(Unknown):
         runner.run([fake("head -c 1001 /dev/zero")], PATIENCE)

@@ -30,13 +30,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pluginexec import supervisor
-from pluginexec.client import Client
-from pluginexec.daemon import Containerd
-from pluginexec.daemonfiles import LONGEST_ADDRESS
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon import supervisor
+from pluginexec.daemon.containerd import Containerd
+from pluginexec.daemon.files import LONGEST_ADDRESS
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
-from pluginexec.remote import Remote
-from pluginexec.spec import default_spec
+from pluginexec.oci.spec import default_spec
 from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
 from tests.tools.harness import wait_until
@@ -192,7 +192,7 @@ def supervise_in_another_process(home: Path, binary: str = "containerd") -> subp
     """A Python process that starts a ``Containerd``, prints its pid, and then waits."""
     code = """
         import signal, sys, time
-        from pluginexec.daemon import Containerd
+        from pluginexec.daemon.containerd import Containerd
         # Whoever runs the tests in the background may have SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         containerd = Containerd(sys.argv[1], binary=sys.argv[2])
@@ -541,8 +541,8 @@ def test_stop_ends_the_processes_of_tasks_whose_state_was_wiped(
 
 
 def test_stop_ends_a_task_whose_shim_hangs(box: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pluginexec.client.DELETE_TIMEOUT", 3.0)  # really 60 s, and the other 30
-    monkeypatch.setattr("pluginexec.daemon.Remote", functools.partial(Remote, timeout=3.0))
+    monkeypatch.setattr("pluginexec.containerd.client.DELETE_TIMEOUT", 3.0)  # really 60 s, and the other 30
+    monkeypatch.setattr("pluginexec.daemon.containerd.Remote", functools.partial(Remote, timeout=3.0))
     with Containerd(home) as containerd:
         plugin = Plugin(containerd, box)
         shim_of(plugin, home).suspend()
@@ -701,7 +701,9 @@ def test_leave_leaves_it_running_with_its_files_and_no_thread_and_the_next_one_a
 
 
 def test_one_that_was_left_outlives_its_process_and_keeps_no_directory_busy(box: Path, home: Path) -> None:
-    code = "import sys; from pluginexec.daemon import Containerd as C; c = C(sys.argv[1]); c.start(); c.leave()"
+    code = (
+        "import sys; from pluginexec.daemon.containerd import Containerd as C; c = C(sys.argv[1]); c.start(); c.leave()"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code, home], check=True, cwd=box, env=environment, timeout=60)
     pid = int((home / "containerd.pid").read_text())

@@ -13,15 +13,15 @@ from typing import cast
 
 import pytest
 
-from pluginexec import endings as endings_module
-from pluginexec.client import Client
-from pluginexec.endings import DELETIONS_AT_ONCE, Endings, ExitHandler
+from pluginexec.containerd.client import Client
 from pluginexec.errors import NotFound, PluginExecError, Unavailable
-from pluginexec.lifecycle import Lifecycle
-from pluginexec.pidfds import InitProcess
+from pluginexec.executor import exits as endings_module
+from pluginexec.executor.exits import DELETIONS_AT_ONCE, Endings, ExitHandler
+from pluginexec.executor.lifecycle import Lifecycle
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.plugin import Plugin
 from pluginexec.root import PluginFiles, Root
-from pluginexec.streams import Streams
+from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
 from tests.tools.harness import PATIENCE, wait_until
 
@@ -214,8 +214,8 @@ def test_loggers_are_ended_where_they_blocked(
     ended: int,
 ) -> None:
     calls: list[PluginFiles] = []
-    monkeypatch.setattr("pluginexec.endings.end_loggers", calls.append)
-    monkeypatch.setattr("pluginexec.endings.LOGGER_TIMEOUT", timeout)
+    monkeypatch.setattr("pluginexec.executor.exits.end_loggers", calls.append)
+    monkeypatch.setattr("pluginexec.executor.exits.LOGGER_TIMEOUT", timeout)
     fakes.has_end, fakes.is_deleted = has_end, is_deleted
     finish(endings, plugin, EVENT)
     assert calls == [fakes.files] * ended
@@ -325,7 +325,7 @@ def test_only_so_many_are_deleted_at_a_time(
         go_on.wait(PATIENCE)
         return True
 
-    monkeypatch.setattr("pluginexec.endings.TURN_TIMEOUT", 2 * PATIENCE)
+    monkeypatch.setattr("pluginexec.executor.exits.TURN_TIMEOUT", 2 * PATIENCE)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
         endings.begin(plugin, EVENT)
@@ -345,7 +345,7 @@ def test_deletions_that_take_long_hold_up_nobody(
         together.wait(PATIENCE)
         return True
 
-    monkeypatch.setattr("pluginexec.endings.TURN_TIMEOUT", 0.05)
+    monkeypatch.setattr("pluginexec.executor.exits.TURN_TIMEOUT", 0.05)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
         endings.begin(plugin, EVENT)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pluginexec.eventlines import LabelsEvent, TaskEvent, parse_line, parse_time
+from pluginexec.containerd.event_parser import LabelsEvent, TaskEvent, parse_line, parse_time
 from pluginexec.types import EventInfo, EventType
 
 HEAD = "2026-11-23 13:29:04.03843805 +0000 UTC plugins.moby"

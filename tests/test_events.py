@@ -21,11 +21,11 @@ import psutil
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Remote
-from pluginexec import events as module
-from pluginexec.client import Client
-from pluginexec.ctr import Ctr, Subprocesses
-from pluginexec.events import EventStream
-from pluginexec.logger import NO_LOGGER
+from pluginexec.containerd import events as module
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.ctr import Ctr, Subprocesses
+from pluginexec.containerd.events import EventStream
+from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import EventInfo, EventType
 from tests.tools.harness import live_children, our_threads, wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pluginexec.execs import Command
-from pluginexec.spec import default_spec
+from pluginexec.containerd.runc import Command
+from pluginexec.oci.spec import default_spec
 
 
 @pytest.fixture

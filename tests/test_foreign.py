@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import PermissionDenied
-from pluginexec.foreign import find_fifos
+from pluginexec.streams.fifos import find_fifos
 
 OpenFifo = Callable[..., Path]
 

@@ -13,7 +13,7 @@ import pytest
 
 from pluginexec import InvalidArgument, JsonFile
 from pluginexec.root import PluginFiles
-from pluginexec.streams import Streams, check_sink
+from pluginexec.streams.streams import Streams, check_sink
 from pluginexec.types import Sink
 from tests.test_logger import take_apart
 from tests.tools.harness import Buffer, held_descriptors

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from pluginexec import JsonFile
-from pluginexec.jsonlogger import ENTRY_SIZE, JsonLog
+from pluginexec.streams.json_logger import ENTRY_SIZE, JsonLog
 from tests.test_logger import Logger
 from tests.tools.harness import PATIENCE, held_descriptors, wait_until
 from tests.tools.shortages import Disk
@@ -210,11 +210,11 @@ def test_two_threads_may_write_and_the_last_writer_that_is_closed_closes_the_fil
 
 
 def test_its_process_imports_nothing_that_is_not_built_in() -> None:
-    script = "import sys; before = set(sys.modules); sys.path.append(sys.argv[1]); import jsonlogger, select; "
+    script = "import sys; before = set(sys.modules); sys.path.append(sys.argv[1]); import json_logger, select; "
     script += "print(*sorted(set(sys.modules) - before))"
-    directory = os.path.dirname(sys.modules["pluginexec"].__file__ or "")
+    directory = os.path.dirname(sys.modules["pluginexec.streams.json_logger"].__file__ or "")
     with os.popen(f"{sys.executable} -I -S -c '{script}' {directory}") as output:
-        assert set(output.read().split()) <= {"_json", "jsonlogger", "posix", "select", "time"}
+        assert set(output.read().split()) <= {"_json", "json_logger", "posix", "select", "time"}
 
 
 @pytest.fixture

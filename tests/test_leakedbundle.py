@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, AlreadyExists, Containerd, Executor
-from pluginexec.leakedbundle import find_bundle, remove_bundle
+from pluginexec.cleanup.bundles import find_bundle, remove_bundle
 
 Shell = Callable[..., dict[str, Any]]
 

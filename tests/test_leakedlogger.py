@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.leakedlogger import end_loggers
+from pluginexec.cleanup.loggers import end_loggers
 from pluginexec.root import PluginFiles
 from tests.tools.harness import PATIENCE, held_descriptors
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import leakedshim
-from pluginexec.leakedshim import end_shim
+from pluginexec.cleanup import shims as leakedshim
+from pluginexec.cleanup.shims import end_shim
 from tests.tools.harness import wait_until
 
 Start = Callable[..., subprocess.Popen[bytes]]

@@ -19,9 +19,8 @@ import psutil
 import pytest
 
 from pluginexec import Remote
-from pluginexec import lifecycle as lifecycle_module
-from pluginexec.client import Client
-from pluginexec.ctr import Completed, Subprocesses
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.ctr import Completed, Subprocesses
 from pluginexec.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -32,7 +31,8 @@ from pluginexec.errors import (
     PluginExecError,
     Unavailable,
 )
-from pluginexec.lifecycle import Lifecycle
+from pluginexec.executor import lifecycle as lifecycle_module
+from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.root import PluginFiles, Root
 from pluginexec.types import PLUGIN_NAMESPACE, TaskState
 from tests.tools.containers import ctr, run, wait_for_state

@@ -20,8 +20,8 @@ from urllib.parse import unquote, urlsplit
 import psutil
 import pytest
 
-from pluginexec.logger import logger_arguments, redirect_to_fifo, redirect_to_file
 from pluginexec.root import take_lock
+from pluginexec.streams.shell_logger import logger_arguments, redirect_to_fifo, redirect_to_file
 from tests.tools.harness import PATIENCE, wait_until
 
 HOSTILE = [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import machine
+from pluginexec.linux import machine
 from tests.tools.harness import wait_until
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pluginexec import orphans as orphans_module
+from pluginexec.cleanup import inflight as orphans_module
+from pluginexec.cleanup.inflight import Orphans
 from pluginexec.errors import DeadlineExceeded
-from pluginexec.orphans import Orphans
 from tests.tools.harness import PATIENCE, wait_until
 
 FLAGS = ["--address", "/x/pluginexec-test.sock", "--namespace", "n"]

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from pluginexec import pidfds
 from pluginexec.errors import Unavailable
-from pluginexec.pidfds import InitProcess, Watch, boot_seconds
+from pluginexec.linux import pidfd as pidfds
+from pluginexec.linux.pidfd import InitProcess, Watch, boot_seconds
 from tests.tools.harness import PATIENCE, held_descriptors, wait_until
 from tests.tools.shortages import few_descriptors
 

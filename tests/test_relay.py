@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.relay import CHUNK, Relay
+from pluginexec.streams.relay import CHUNK, Relay
 from pluginexec.types import Writer
 from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, wait_until
 

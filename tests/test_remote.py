@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pluginexec import InvalidArgument, PluginExecError, Remote, Unavailable
-from pluginexec.remote import DEFAULT_ADDRESS, LONGEST_TIMEOUT
+from pluginexec.containerd.remote import DEFAULT_ADDRESS, LONGEST_TIMEOUT
 from tests.tools.fakes import fake_command
 from tests.tools.hostile import HUGE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pluginexec.errors import InvalidArgument
-from pluginexec.restart import RestartPolicy, parse_policy, pause_before
+from pluginexec.restart_policy import RestartPolicy, parse_policy, pause_before
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError
-from pluginexec.spec import default_spec, load_spec
+from pluginexec.oci.spec import default_spec, load_spec
 from tests.tools.hostile import HUGE, doubled, nested
 
 Spec = dict[str, Any]

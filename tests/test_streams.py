@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import streams as module
 from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
-from pluginexec.logger import NO_LOGGER
 from pluginexec.root import PluginFiles, take_lock
-from pluginexec.streams import PIPE_SIZE, Streams, check_sink
+from pluginexec.streams import streams as module
+from pluginexec.streams.shell_logger import NO_LOGGER
+from pluginexec.streams.streams import PIPE_SIZE, Streams, check_sink
 from pluginexec.types import Sink
 from tests.tools.harness import PATIENCE, Buffer, Gate, held_descriptors, our_threads, wait_until
 from tests.tools.shortages import few_descriptors

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from pluginexec import root as root_module
-from pluginexec import table as table_module
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
-from pluginexec.pidfds import InitProcess
+from pluginexec.executor import plugins as table_module
+from pluginexec.executor.plugins import Table
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.plugin import Plugin, State
 from pluginexec.root import Root
-from pluginexec.table import Table
 from pluginexec.types import EventInfo, ExitStatus
 from tests.tools.harness import PATIENCE, wait_until
 

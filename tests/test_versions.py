@@ -21,8 +21,9 @@ from typing import Any
 import psutil
 import pytest
 
-from pluginexec import Executor, Remote, client, versions
-from pluginexec.versions import TRIED, series, warn_if_untried
+from pluginexec import Executor, Remote
+from pluginexec.containerd import client, versions
+from pluginexec.containerd.versions import TRIED, series, warn_if_untried
 from tests.tools.fakes import fake_command
 from tests.tools.harness import PATIENCE, Exits, live_children, wait_until
 from tests.tools.probe import environment, pluginexec

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pluginexec.flags.container import ContainerFlags
+from pluginexec.oci.options.container import ContainerFlags
 
 __all__ = ["ContainerFlags", "container_options"]
 

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import click
 
 from pluginexec.cli.colour import styled
+from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import now, rfc3339
-from pluginexec.cli.settings import Settings
 from pluginexec.cli.suggestions import did_you_mean
 from pluginexec.errors import PluginExecError, one_line
 
@@ -85,7 +85,7 @@ def _show(error: BaseException, debug: bool, log_format: str) -> int:
 
 
 def _exit_code(error: BaseException) -> int:
-    from pluginexec.complaints import invocation_code
+    from pluginexec.containerd.error_messages import invocation_code
 
     return (invocation_code(error.message) if isinstance(error, PluginExecError) else None) or OWN_ERROR
 

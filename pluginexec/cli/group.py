@@ -116,7 +116,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    package="pluginexec.cli",
+    package="pluginexec.cli.commands",
     sections=_SECTIONS,
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARG...]",
@@ -179,9 +179,9 @@ def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debu
         return
     from pathlib import Path
 
-    from pluginexec.checks import check_namespace
-    from pluginexec.cli.loglines import configure
-    from pluginexec.cli.settings import Settings
+    from pluginexec.cli.globals import Settings
+    from pluginexec.cli.log_format import configure
+    from pluginexec.validation import check_namespace
 
     if not root:
         raise click.UsageError("the root is empty: give a directory, or leave --root out", ctx)

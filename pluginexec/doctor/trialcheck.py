@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pluginexec.doctor.checkup import FAILURE, OK, WARNING, Check, Place
-from pluginexec.doctor.trial import NotTried, run_tiny_plugin
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.doctor.smoke_test import NotTried, run_tiny_plugin
 from pluginexec.errors import PluginExecError, one_line
 
 _SHOWN = 300

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec import machine
-from pluginexec.daemon import Containerd
-from pluginexec.daemonfiles import DaemonFiles, Taken
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon.containerd import Containerd
+from pluginexec.daemon.files import DaemonFiles, Taken
+from pluginexec.daemon.private import directory, is_private
+from pluginexec.daemon.supervisor import ANSWER_TIMEOUT
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
-from pluginexec.host.embedded import directory, is_private
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
-from pluginexec.remote import Remote
-from pluginexec.supervisor import ANSWER_TIMEOUT
+from pluginexec.linux import machine
 from pluginexec.types import TaskState
 
 log = logging.getLogger(__name__)

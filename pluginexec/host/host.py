@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from pluginexec.checks import parse_signal
-from pluginexec.complaints import invocation_code
-from pluginexec.endings import ExitHandler
+from pluginexec.containerd.error_messages import invocation_code
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon.private import ensure, is_private
 from pluginexec.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -25,15 +25,15 @@ from pluginexec.errors import (
     PluginExecError,
     Unavailable,
 )
-from pluginexec.executor import ENDING_TIMEOUT, Executor
-from pluginexec.host.drivers import attached_sinks, detached_sinks
-from pluginexec.host.embedded import ensure, is_private
-from pluginexec.host.managedfiles import managed_files
+from pluginexec.executor.executor import ENDING_TIMEOUT, Executor
+from pluginexec.executor.exits import ExitHandler
+from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
+from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import GLANCE_TIMEOUT, Record, Records, State, hold_process, is_alive
-from pluginexec.pidfds import InitProcess, start_seconds
-from pluginexec.remote import Remote
+from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root import PluginFiles
 from pluginexec.types import ExitStatus, Sink
+from pluginexec.validation import parse_signal
 
 log = logging.getLogger(__name__)
 

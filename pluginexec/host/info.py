@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pluginexec import __version__, machine
-from pluginexec.doctor.checkup import Place
+from pluginexec import __version__
+from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.doctor.check import Place
 from pluginexec.errors import NotFound, PluginExecError, Unknown
-from pluginexec.host.drivers import DRIVERS
-from pluginexec.host.embedded import choose, is_private, private_address
 from pluginexec.host.host import Host
+from pluginexec.host.logs.drivers import DRIVERS
 from pluginexec.host.views import view
+from pluginexec.linux import machine
 
 
 def facts(address: str | None, namespace: str, root: Path) -> dict[str, Any]:

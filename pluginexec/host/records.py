@@ -25,10 +25,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pluginexec.checks import check_id
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
-from pluginexec.pidfds import InitProcess, start_seconds
+from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root import absolute, await_lock, file_error
+from pluginexec.validation import check_id
 
 _T = TypeVar("_T", "Record", "State")
 _TIMES = ("created_at", "started_at", "finished_at")

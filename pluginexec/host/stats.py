@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pluginexec.cgroups import cgroups_path_of
 from pluginexec.errors import FailedPrecondition, NotFound, Unknown
 from pluginexec.host.records import Records, is_alive
 from pluginexec.host.usage import Usage, cpu_percent, measure
+from pluginexec.linux.cgroups import cgroups_path_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pluginexec.cgroups import block_io, cpu_used, memory_limit, memory_used, pids_limit, pids_used
+from pluginexec.linux.cgroups import block_io, cpu_used, memory_limit, memory_used, pids_limit, pids_used
 
 _LOOPBACK = "lo"
 # In /proc/PID/net/dev: bytes received, seven more numbers about that, bytes sent.

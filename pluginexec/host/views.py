@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from pluginexec.cgroups import cgroups_path_of, is_paused
-from pluginexec.host.drivers import log_file
 from pluginexec.host.host import Host
+from pluginexec.host.logs.drivers import log_file
 from pluginexec.host.records import State
+from pluginexec.linux.cgroups import cgroups_path_of, is_paused
 
 STATES = ("created", "running", "paused", "restarting", "exited")
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pluginexec.errors import InvalidArgument, shown
-from pluginexec.flags.capabilities import NAMES
-from pluginexec.spec import plain_json, read_json
+from pluginexec.oci.options.capabilities import NAMES
+from pluginexec.oci.spec import plain_json, read_json
 
 log = logging.getLogger(__name__)
 

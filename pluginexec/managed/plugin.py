@@ -13,20 +13,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pluginexec.checks import check_id
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
-from pluginexec.executor import Executor
+from pluginexec.executor.executor import Executor
+from pluginexec.managed.activation import STOP_TIMEOUT, Lives
 from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
-from pluginexec.managed.calls import call
+from pluginexec.managed.client import call
 from pluginexec.managed.config import PluginConfig, load_config
-from pluginexec.managed.keeper import Keeper
-from pluginexec.managed.lastwords import LastWords
-from pluginexec.managed.lives import STOP_TIMEOUT, Lives
-from pluginexec.managed.places import Places
+from pluginexec.managed.directories import Places
+from pluginexec.managed.output_tail import LastWords
+from pluginexec.managed.restarter import Keeper
 from pluginexec.managed.settings import Settings, changed, default_settings
-from pluginexec.restart import parse_policy
-from pluginexec.streams import check_sink
+from pluginexec.restart_policy import parse_policy
+from pluginexec.streams.streams import check_sink
 from pluginexec.types import ExitStatus, Sink
+from pluginexec.validation import check_id
 
 START_TIMEOUT = 30.0
 """Seconds until a plugin must have answered."""

@@ -13,14 +13,14 @@ __all__ = ["Daemon", "DockerPluginFactory", "ExecResult", "PluginFactory", "Plug
 
 if typing.TYPE_CHECKING:
     from pluginexec.testing.daemons import Daemon
-    from pluginexec.testing.dockerplugins import DockerPluginFactory
+    from pluginexec.testing.docker_plugins import DockerPluginFactory
     from pluginexec.testing.factory import PluginFactory
     from pluginexec.testing.handle import ExecResult, PluginHandle
 else:
     # Type checkers must not see this: with a __getattr__, each name that is misspelled exists for them.
     _HOMES = {
         "Daemon": "daemons",
-        "DockerPluginFactory": "dockerplugins",
+        "DockerPluginFactory": "docker_plugins",
         "ExecResult": "handle",
         "PluginFactory": "factory",
         "PluginHandle": "handle",

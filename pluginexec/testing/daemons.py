@@ -6,12 +6,12 @@ import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pluginexec.daemon import Containerd
-from pluginexec.daemonfiles import Taken
-from pluginexec.host.embedded import directory, ensure_private
-from pluginexec.remote import Remote
-from pluginexec.testing.places import Place
-from pluginexec.testing.settings import Settings
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon.containerd import Containerd
+from pluginexec.daemon.files import Taken
+from pluginexec.daemon.private import directory, ensure_private
+from pluginexec.testing.options import Settings
+from pluginexec.testing.run_directories import Place
 
 
 @dataclass(frozen=True)

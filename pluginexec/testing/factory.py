@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec.errors import InvalidArgument
-from pluginexec.executor import Executor
-from pluginexec.flags.environment import changed_environment
-from pluginexec.spec import SpecSource, default_spec, load_spec
+from pluginexec.executor.executor import Executor
+from pluginexec.oci.options.environment import changed_environment
+from pluginexec.oci.spec import SpecSource, default_spec, load_spec
 from pluginexec.testing.handle import PluginHandle, Runtime
 from pluginexec.testing.output import Output
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pluginexec.cgroups import cgroups_path_of, is_paused
+from pluginexec.containerd.runc import Command, RuntimeExec
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
-from pluginexec.execs import Command, RuntimeExec
-from pluginexec.executor import Executor
+from pluginexec.executor.executor import Executor
+from pluginexec.linux.cgroups import cgroups_path_of, is_paused
 from pluginexec.testing.output import Output
 from pluginexec.types import ExitStatus
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 import psutil
 
 import pluginexec
-from pluginexec.leftovers import shims
+from pluginexec.daemon.cleanup import shims
 
 GRACE = 1.0
 """Seconds that what has just been told to end may take."""

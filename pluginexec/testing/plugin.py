@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from pluginexec.testing.options import Settings, add_options, read_settings
 from pluginexec.testing.placenames import has_places
-from pluginexec.testing.settings import Settings, add_options, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pluginexec import Executor
     from pluginexec.testing import Daemon, DockerPluginFactory, PluginFactory
-    from pluginexec.testing.life import Life
+    from pluginexec.testing.environment import Life
     from pluginexec.testing.session import Session
 
 _SETTINGS = pytest.StashKey[Settings]()
@@ -45,7 +45,7 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.fixture(scope="session")
 def _pluginexec_daemon(request: pytest.FixtureRequest) -> Daemon:
-    from pluginexec.testing.needs import why_not
+    from pluginexec.testing.requirements import why_not
     from pluginexec.testing.session import Session
 
     config = request.config
@@ -159,7 +159,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End what a second Ctrl-C has kept us from ending, and what workers of xdist have left that were killed."""
     _close(config)
     if _RUN in config.stash and has_places(config.stash[_RUN]):
-        from pluginexec.testing.places import end_the_dead
+        from pluginexec.testing.run_directories import end_the_dead
 
         end_the_dead()
 

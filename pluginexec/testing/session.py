@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pluginexec.testing.daemons import Daemon, start
-from pluginexec.testing.life import Life
-from pluginexec.testing.places import Place, end_the_dead
-from pluginexec.testing.settings import Settings
+from pluginexec.testing.environment import Life
+from pluginexec.testing.options import Settings
+from pluginexec.testing.run_directories import Place, end_the_dead
 
 
 class Session:

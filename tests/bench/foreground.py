@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pluginexec.client import Client
-from pluginexec.ctr import clean_environment
-from pluginexec.logger import NO_LOGGER
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.ctr import clean_environment
+from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import TaskState
 from tests.bench.arena import Arena
 

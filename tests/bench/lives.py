@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pluginexec.logger import NO_LOGGER, logger_arguments, redirect_to_file
+from pluginexec.streams.shell_logger import NO_LOGGER, logger_arguments, redirect_to_file
 from tests.bench.arena import Arena, kill
 from tests.bench.effort import Effort
 from tests.bench.foreground import Foreground

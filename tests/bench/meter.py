@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pluginexec.cgroups import cpu_used
+from pluginexec.linux.cgroups import cpu_used
 
 _MOUNT = Path("/sys/fs/cgroup")
 _V1 = "cpuacct"

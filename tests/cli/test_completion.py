@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from pluginexec.cli import completing, group
+from pluginexec.cli import group
+from pluginexec.cli import id_completion as completing
 from pluginexec.cli.humanize import now
 from pluginexec.host.records import Record, Records, State
-from pluginexec.pidfds import start_seconds
+from pluginexec.linux.pidfd import start_seconds
 from tests.tools.probe import environment, finished, on_terminal, pluginexec
 
 Complete = Callable[..., list[str]]

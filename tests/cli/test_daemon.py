@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from pluginexec import Containerd, Executor, PluginExecError, Remote
-from pluginexec.host import daemon, embedded
+from pluginexec.daemon import private as embedded
+from pluginexec.host import daemon
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
 from tests.tools.embedded import NOBODY, running, short_root
@@ -167,7 +168,7 @@ def test_one_that_hangs_is_told_from_one_that_runs_and_stop_ends_it(
     (pid,) = running(root)
     os.kill(pid, signal.SIGSTOP)
     monkeypatch.setattr(daemon, "ANSWER_TIMEOUT", 0.5)
-    monkeypatch.setattr("pluginexec.supervisor.ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr("pluginexec.daemon.supervisor.ANSWER_TIMEOUT", 0.5)
     assert (daemon.status(root).state, daemon.status(root).pid) == (daemon.SILENT, pid)
     assert daemon.stop(root, plugins=False)
     assert not running(root)

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from pluginexec import Containerd
-from pluginexec.cli.events import parse_filters
-from pluginexec.client import Client
+from pluginexec.cli.commands.events import parse_filters
+from pluginexec.containerd.client import Client
 from pluginexec.errors import InvalidArgument
-from pluginexec.host.freezing import pause, unpause
 from pluginexec.host.history import Event, now
+from pluginexec.host.pause import pause, unpause
 from tests.tools.containers import ctr
 from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.plugins import Plugins, command_line, finished

@@ -20,7 +20,7 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, default_spec
 from pluginexec.host.records import Record, Records
-from pluginexec.pidfds import start_seconds
+from pluginexec.linux.pidfd import start_seconds
 from tests.cli.conftest import Done, finish
 from tests.tools.harness import PATIENCE, Exits, wait_until
 from tests.tools.probe import SCRIPT, environment

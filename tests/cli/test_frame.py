@@ -19,8 +19,9 @@ import click
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, __version__
-from pluginexec.cli import group, plugin
-from pluginexec.executor import DEFAULT_ROOT
+from pluginexec.cli import group
+from pluginexec.cli.commands import plugin
+from pluginexec.executor.executor import DEFAULT_ROOT
 from tests.tools.probe import environment, finished, on_terminal, pluginexec, probe
 
 ISSUED = (
@@ -50,7 +51,7 @@ def test_without_a_command_there_is_help() -> None:
 
 @pytest.mark.parametrize("name", sorted(group.COMMANDS))
 def test_the_help_of_all_says_what_that_of_the_command_begins_with(name: str) -> None:
-    command = importlib.import_module(f"pluginexec.cli.{name}").command
+    command = importlib.import_module(f"pluginexec.cli.commands.{name}").command
     assert isinstance(command, click.Command)
     assert command.name == name
     assert (command.help or "").startswith(group.COMMANDS[name].removesuffix("."))
@@ -58,7 +59,7 @@ def test_the_help_of_all_says_what_that_of_the_command_begins_with(name: str) ->
 
 @pytest.mark.parametrize("name", [path.stem for path in Path(plugin.__file__).parent.glob("[!_]*.py")])
 def test_the_help_of_plugin_says_what_that_of_its_command_begins_with(name: str) -> None:
-    command = importlib.import_module(f"pluginexec.cli.plugin.{name}").command
+    command = importlib.import_module(f"pluginexec.cli.commands.plugin.{name}").command
     assert command.name == name
     helps = re.findall(rf"^  {name} +(.*)$", finished(pluginexec("plugin"))[1], re.MULTILINE)
     assert [command.help.startswith(help.removesuffix(".")) for help in helps] == [True]
@@ -74,7 +75,7 @@ def test_wrong_usage_of_plugin_is_one_line_that_says_what_to_do_and_125() -> Non
 
 @pytest.mark.parametrize("name", sorted(group.COMMANDS))
 def test_the_help_of_each_command_explains_it_and_each_option(name: str) -> None:
-    command = importlib.import_module(f"pluginexec.cli.{name}").command
+    command = importlib.import_module(f"pluginexec.cli.commands.{name}").command
     for each in [command, *getattr(command, "commands", {}).values()]:
         assert each.help
         options = [option for option in each.params if isinstance(option, click.Option)]

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pluginexec import Containerd
-from pluginexec.cgroups import is_paused
+from pluginexec.linux.cgroups import is_paused
 from tests.tools.harness import wait_until
 from tests.tools.plugins import Plugins, command_line, finished
 

@@ -18,11 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from pluginexec.cli.plugin.ls import parse_filters
+from pluginexec.cli.commands.plugin.ls import parse_filters
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.records import Records, is_alive
-from pluginexec.managed.places import unmount_below
-from pluginexec.mountpoints import mount_points_below
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.directories import unmount_below
 from tests.cli.conftest import Done, Px, Spawn, finish
 from tests.tools.harness import wait_until
 from tests.tools.managed_plugins.bundles import make_bundle

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from pluginexec import Containerd, Remote
-from pluginexec.host import embedded
+from pluginexec.daemon import private as embedded
 from pluginexec.host.records import Records, is_alive
 from tests.tools.harness import wait_until
 from tests.tools.plugins import Plugins, command_line, finished

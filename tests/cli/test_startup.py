@@ -45,15 +45,23 @@ def test_the_version_and_the_help_import_click_the_group_and_little_else(option:
 
 def test_a_command_is_imported_without_the_others() -> None:
     ours = imported(IMPORTED, "completion", "--help")
-    assert "pluginexec.cli.completion" in ours
-    assert not ours & {"pluginexec.cli.run", "pluginexec.cli.ps", "pluginexec.executor", "psutil"}
+    assert "pluginexec.cli.commands.completion" in ours
+    assert not ours & {
+        "pluginexec.cli.commands.run",
+        "pluginexec.cli.commands.ps",
+        "pluginexec.executor.executor",
+        "psutil",
+    }
 
 
 def test_a_command_of_plugin_is_imported_without_the_others() -> None:
     ours = imported(IMPORTED, "plugin", "set", "--help")
-    assert "pluginexec.cli.plugin.set" in ours
-    assert not ours & {"pluginexec.cli.plugin.create", "pluginexec.cli.run", "tarfile"}
-    assert not imported(IMPORTED, "plugin", "--help") & {"pluginexec.cli.plugin.set", "pluginexec.host.managed"}
+    assert "pluginexec.cli.commands.plugin.set" in ours
+    assert not ours & {"pluginexec.cli.commands.plugin.create", "pluginexec.cli.commands.run", "tarfile"}
+    assert not imported(IMPORTED, "plugin", "--help") & {
+        "pluginexec.cli.commands.plugin.set",
+        "pluginexec.host.managed.manager",
+    }
 
 
 def test_commands_that_have_nothing_to_do_with_managed_plugins_import_none_of_it() -> None:

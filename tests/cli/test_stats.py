@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pluginexec.cli.stats import NUMBERS, Screen, show
+from pluginexec.cli.commands.stats import NUMBERS, Screen, show
 from pluginexec.host.stats import Sample
 from pluginexec.host.usage import Usage
 from tests.tools.harness import PATIENCE, wait_until

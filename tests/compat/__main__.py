@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-from pluginexec.versions import TRIED, series
+from pluginexec.containerd.versions import TRIED, series
 from tests.compat.selected import Selected, select
 
 SUITES = {"trixie": "1.7", "sid": "2.1"}

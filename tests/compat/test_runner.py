@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.versions import TRIED
+from pluginexec.containerd.versions import TRIED
 from tests.compat import __main__ as runner
 from tests.compat.selected import COMMANDS, VERSION_VARIABLE, Selected, selected_from
 from tests.tools.fakes import fake_command

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pluginexec import Containerd, Executor
-from pluginexec.client import parse_client_version, parse_server_version
+from pluginexec.containerd.client import parse_client_version, parse_server_version
 from tests.compat.selected import VERSION_VARIABLE, version_of
 from tests.conftest import shims
 

@@ -12,7 +12,7 @@ COMMANDS = (
     # What is in the way of a create, and what a failed one leaves.
     Guard(
         "what a start without an answer left is removed only if that start made it",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "if _ANY in marks or not self._client.is_unmarked(id, *sorted(marks)):",
         "if True:",
         "tests/test_lifecycle.py::test_a_start_without_an_answer_does_not_end_somebody_elses_plugin_of_that_id",
@@ -20,7 +20,7 @@ COMMANDS = (
     ),
     Guard(
         "a stale container is removed",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "else:\n            self._remove_stale(id)",
         "else:\n            raise error",
         "tests/test_lifecycle.py::test_a_stale_container_is_replaced[without files-stopped]",
@@ -28,7 +28,7 @@ COMMANDS = (
     ),
     Guard(
         "stale state of the runtime is removed",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "# Left by a containerd that has forgotten it.",
         "raise error",
         "tests/test_lifecycle.py::"
@@ -37,7 +37,7 @@ COMMANDS = (
     ),
     Guard(
         "the files of a plugin that may run are not touched",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "self._remove_stale(files.id)",
         "pass",
         "tests/test_lifecycle.py::test_a_container_that_is_alive_is_left_as_it_is[with files-RUNNING]",
@@ -45,7 +45,7 @@ COMMANDS = (
     ),
     Guard(
         "a start that failed leaves no container",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "if not isinstance(error, FailedPrecondition) or error.returncode is not None:",
         "if False:",
         f"{LIVES}::test_a_failed_start_leaves_nothing_behind",
@@ -53,7 +53,7 @@ COMMANDS = (
     ),
     Guard(
         "a create that fails after the start leaves no container",
-        "executor.py",
+        "executor/executor.py",
         "self._lifecycle.remove_half_made(id)",
         "pass",
         f"{LIVES}::test_a_create_that_fails_after_the_start_leaves_nothing_behind",
@@ -61,7 +61,7 @@ COMMANDS = (
     ),
     Guard(
         "an id waits for the commands of an executor that was killed",
-        "executor.py",
+        "executor/executor.py",
         "self._orphans.wait(id)",
         "pass",
         "tests/faults/test_own_death.py::test_an_id_whose_ctr_run_goes_on_is_not_created_twice",
@@ -78,7 +78,7 @@ COMMANDS = (
     # How commands are run.
     Guard(
         "a command in the background dies with us",
-        "ctr.py",
+        "containerd/ctr.py",
         'prefix = (setpriv, "--pdeathsig", "KILL", "--")',
         'prefix = (setpriv, "--")',
         f"{RESTORE}::test_no_child_outlives_a_killed_process",
@@ -86,7 +86,7 @@ COMMANDS = (
     ),
     Guard(
         "a command does not see our variables for containerd",
-        "ctr.py",
+        "containerd/ctr.py",
         " and not k.startswith(_SCRUBBED_PREFIX)",
         "",
         "tests/test_ctr.py::test_a_command_does_not_inherit_what_would_change_its_meaning",
@@ -94,7 +94,7 @@ COMMANDS = (
     ),
     Guard(
         "a command has a session of its own",
-        "ctr.py",
+        "containerd/ctr.py",
         "start_new_session=True",
         "start_new_session=False",
         "tests/test_ctr.py::test_a_command_has_a_session_of_its_own_and_no_stdin",
@@ -102,7 +102,7 @@ COMMANDS = (
     ),
     Guard(
         "an id cannot be a flag of ctr run",
-        "client.py",
+        "containerd/client.py",
         '        "--",\n        id,\n',
         "        id,\n",
         "tests/test_client.py::test_the_arguments_of_run_have_flags_before_the_dashes_and_the_id_after[nothing]",
@@ -110,7 +110,7 @@ COMMANDS = (
     ),
     Guard(
         "an id cannot be a flag of a deletion",
-        "client.py",
+        "containerd/client.py",
         '"containers", "rm", "--", id',
         '"containers", "rm", id',
         "tests/test_client.py::test_an_operation_is_one_command[delete-container]",

@@ -14,7 +14,7 @@ EXITS = (
     # Which report of an end counts.
     Guard(
         "only the pid that we know ends a plugin",
-        "table.py",
+        "executor/plugins.py",
         " or plugin.pid != event.pid",
         "",
         f"{LIVES}::test_a_late_duplicate_of_an_earlier_exit_does_not_end_the_next_life",
@@ -22,7 +22,7 @@ EXITS = (
     ),
     Guard(
         "only the init process ends a plugin",
-        "table.py",
+        "executor/plugins.py",
         "if event.process_id != event.container_id:",
         "if False:",
         "tests/test_table.py::test_any_other_exit_event_ends_nothing[of an exec]",
@@ -30,7 +30,7 @@ EXITS = (
     ),
     Guard(
         "a second report of an exit counts for nothing",
-        "table.py",
+        "executor/plugins.py",
         " or plugin.state is not State.RUNNING",
         "",
         "tests/test_table.py::test_a_second_exit_event_ends_nothing",
@@ -38,7 +38,7 @@ EXITS = (
     ),
     Guard(
         "what was noted by an event is not found again by a look",
-        "table.py",
+        "executor/plugins.py",
         "claimed = plugin.state is State.RUNNING",
         "claimed = True",
         "tests/test_table.py::test_exactly_one_of_many_reports_of_one_exit_counts",
@@ -46,7 +46,7 @@ EXITS = (
     ),
     Guard(
         "an event that comes before the start is known is held back",
-        "table.py",
+        "executor/plugins.py",
         "plugin.held.append(event)",
         "pass",
         "tests/test_table.py::test_an_exit_that_comes_before_the_start_is_known_is_held_back",
@@ -54,7 +54,7 @@ EXITS = (
     ),
     Guard(
         "an event that was held back is dealt with when the plugin runs",
-        "table.py",
+        "executor/plugins.py",
         "for event in plugin.held if event.pid == plugin.pid",
         "for event in plugin.held if False",
         f"{LIVES}::test_a_plugin_that_ends_before_create_returns_has_its_one_exit",
@@ -62,7 +62,7 @@ EXITS = (
     ),
     Guard(
         "events of other namespaces are ignored",
-        "events.py",
+        "containerd/events.py",
         "if event.namespace != self._ctr.namespace:",
         "if False:",
         "tests/test_events.py::test_events_of_other_namespaces_are_ignored",
@@ -71,7 +71,7 @@ EXITS = (
     # Ends that no event tells.
     Guard(
         "an end that no event told is looked for",
-        "executor.py",
+        "executor/executor.py",
         "suspects = self._table.suspects()",
         "suspects = self._table.suspects()[:0]",
         f"{RECONCILE}::test_an_exit_is_not_lost_with_the_event_stream[code from the kernel-19]",
@@ -79,7 +79,7 @@ EXITS = (
     ),
     Guard(
         "the kernel tells of an end while the events hang",
-        "pidfds.py",
+        "linux/pidfd.py",
         "self._epoll.register(init.pidfd, select.EPOLLIN | select.EPOLLONESHOT)",
         "pass",
         f"{RECONCILE}::test_an_exit_is_not_lost_with_the_event_stream[code from containerd-19]",
@@ -87,7 +87,7 @@ EXITS = (
     ),
     Guard(
         "a stream of events that missed an exit is replaced",
-        "executor.py",
+        "executor/executor.py",
         "self._client.distrust_events()",
         "pass",
         f"{RECONCILE}::test_the_stream_that_missed_an_exit_is_replaced",
@@ -95,7 +95,7 @@ EXITS = (
     ),
     Guard(
         "an answer that is no list of tasks does not end everything",
-        "client.py",
+        "containerd/client.py",
         "if header.split() != _TASKS_HEADER:",
         "if False:",
         "tests/test_client.py::test_a_list_of_tasks_that_is_none_is_not_taken_for_an_empty_one[nothing]",
@@ -103,7 +103,7 @@ EXITS = (
     ),
     Guard(
         "a pid is not taken for a process that is older than the plugin",
-        "pidfds.py",
+        "linux/pidfd.py",
         " or started < started_since",
         "",
         "tests/test_pidfds.py::test_a_process_older_than_it_may_be_is_not_the_one_meant",
@@ -111,7 +111,7 @@ EXITS = (
     ),
     Guard(
         "a pid file is not believed",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "if init and init.pid == task.pid and",
         "if init and",
         "tests/test_lifecycle.py::test_a_pid_file_that_names_another_process_is_not_believed[recycled]",
@@ -120,7 +120,7 @@ EXITS = (
     # The order of the steps at an end.
     Guard(
         "the exit is recorded before the deletion",
-        "endings.py",
+        "executor/exits.py",
         "recorded = _record(plugin, status, level)\n        self._delete(plugin)",
         "self._delete(plugin)\n        recorded = _record(plugin, status, level)",
         f"{DEATH}::test_killed_between_the_exit_record_and_the_handler[after]",
@@ -128,7 +128,7 @@ EXITS = (
     ),
     Guard(
         "a restore keeps the record of this life",
-        "endings.py",
+        "executor/exits.py",
         "if known is None or known.pid != plugin.pid:",
         "if True:",
         f"{DEATH}::test_killed_between_the_exit_record_and_the_handler[after]",
@@ -136,7 +136,7 @@ EXITS = (
     ),
     Guard(
         "the streams are drained before the handler is told",
-        "endings.py",
+        "executor/exits.py",
         "plugin.streams.drain()",
         "threading.Thread(target=plugin.streams.drain).start()",
         f"{STREAMS}::test_writers_are_closed_before_the_handler_is_told",
@@ -144,7 +144,7 @@ EXITS = (
     ),
     Guard(
         "the id is free before the handler is told",
-        "endings.py",
+        "executor/exits.py",
         "self._forget(plugin)\n        self._tell(plugin.id, status)",
         "self._tell(plugin.id, status)\n        self._forget(plugin)",
         "tests/test_endings.py::test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told",
@@ -152,7 +152,7 @@ EXITS = (
     ),
     Guard(
         "a deletion is never cut short",
-        "client.py",
+        "containerd/client.py",
         "max(self._ctr.timeout, DELETE_TIMEOUT)",
         "self._ctr.timeout",
         "tests/test_client.py::test_a_deletion_is_never_cut_short[delete-container-too-short]",
@@ -160,7 +160,7 @@ EXITS = (
     ),
     Guard(
         "a Ctrl-C does not cut a deletion short",
-        "client.py",
+        "containerd/client.py",
         "return uninterrupted(lambda:",
         "return (lambda call: call())(lambda:",
         "tests/faults/test_ctr.py::test_an_interrupt_does_not_cut_the_deletion_of_a_restore_short",

@@ -7,7 +7,7 @@ from tests.controls.guard import Guard
 KEPT = (
     Guard(
         "what is mounted in a plugin is not deleted with it",
-        "host/managedstore.py",
+        "host/managed/store.py",
         "if not unmount_below(directory):",
         "if False:",
         "tests/host/test_managedstore.py::test_what_is_mounted_in_a_plugin_is_not_deleted_with_it",
@@ -15,17 +15,17 @@ KEPT = (
     ),
     Guard(
         "what was killed while it enabled a plugin has not enabled it",
-        "host/managed.py",
+        "host/managed/manager.py",
         "if self.store.implements(name) is not None and _is_up(state):",
         "if _is_up(state):",
         "tests/host/test_managed_deaths.py::"
         "test_what_was_killed_while_it_enabled_a_plugin_is_finished_by_the_next"
-        "[after-pluginexec.executor.Executor.create]",
+        "[after-pluginexec.executor.executor.Executor.create]",
         "plugin already enabled",
     ),
     Guard(
         "what a person has disabled stays so when serve starts",
-        "host/managed.py",
+        "host/managed/manager.py",
         'restart="unless-stopped" if managed.restart == "always" else managed.restart,',
         "restart=managed.restart,",
         "tests/host/test_managed.py::test_what_was_disabled_stays_so_when_serve_starts",

@@ -10,7 +10,7 @@ PLUGIN = "tests/managed/test_plugin.py"
 MANAGED = (
     Guard(
         "a plugin that has ended is not waited for",
-        "managed/calls.py",
+        "managed/client.py",
         "if ended in ready:",
         "if False:",
         "tests/managed/test_calls.py::test_the_end_of_the_plugin_ends_the_wait",
@@ -26,7 +26,7 @@ MANAGED = (
     ),
     Guard(
         "what a plugin has mounted is unmounted before files are removed",
-        "managed/places.py",
+        "managed/directories.py",
         "if not unmount_below(self.directory):",
         "if False:",
         "tests/managed/test_places.py::test_what_a_plugin_has_bound_into_its_socket_directory_is_not_removed",
@@ -42,7 +42,7 @@ MANAGED = (
     ),
     Guard(
         "a plugin that could not be enabled is ended",
-        "managed/lives.py",
+        "managed/activation.py",
         "self._executor.stop(self._id, ABORT_TIMEOUT)",
         "pass",
         f"{PLUGIN}::test_a_plugin_that_implements_something_else_is_refused",

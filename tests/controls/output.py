@@ -12,7 +12,7 @@ OUTPUT = (
     # The logger.
     Guard(
         "the logger ignores the signals that ask it to end",
-        "logger.py",
+        "streams/shell_logger.py",
         "trap '' HUP INT TERM",
         ":",
         "tests/test_logger.py::test_the_logger_lives_on_after_the_signals_that_ask_it_to_end",
@@ -20,7 +20,7 @@ OUTPUT = (
     ),
     Guard(
         "the logger's shell waits while its cats copy",
-        "logger.py",
+        "streams/shell_logger.py",
         "exec 3<&- 4<&-\nwait\n",
         "exec 3<&- 4<&-\n",
         "tests/test_logger.py::test_a_stream_that_ends_does_not_end_the_other",
@@ -28,7 +28,7 @@ OUTPUT = (
     ),
     Guard(
         "the logger holds what nobody has read",
-        "logger.py",
+        "streams/shell_logger.py",
         "log_uri(script + hold)",
         "log_uri(script)",
         f"{RESTORE}::test_last_words_are_kept_though_the_task_is_deleted_while_nobody_reads",
@@ -36,7 +36,7 @@ OUTPUT = (
     ),
     Guard(
         "the logger keeps what a reader left that died",
-        "logger.py",
+        "streams/shell_logger.py",
         "exec {read_ends}",
         "exec",
         "tests/test_logger.py::test_what_a_reader_left_that_died_is_kept_for_the_next",
@@ -44,7 +44,7 @@ OUTPUT = (
     ),
     Guard(
         "the logger opens a FIFO that nobody reads",
-        "logger.py",
+        "streams/shell_logger.py",
         'f"<>{',
         'f">{',
         "tests/test_logger.py::test_descriptor_5_is_closed_while_the_container_has_said_nothing_and_nobody_reads",
@@ -52,7 +52,7 @@ OUTPUT = (
     ),
     Guard(
         "the logger's writes do not fail while nobody reads",
-        "logger.py",
+        "streams/shell_logger.py",
         'f"<>{',
         'f">{',
         f"{RESTORE}::test_the_last_words_of_a_plugin_that_ended_meanwhile_arrive",
@@ -61,7 +61,7 @@ OUTPUT = (
     # The streams.
     Guard(
         "what a failed writer no longer takes is read and discarded",
-        "relay.py",
+        "streams/relay.py",
         "self._failed = True",
         "raise",
         "tests/test_relay.py::"
@@ -70,7 +70,7 @@ OUTPUT = (
     ),
     Guard(
         "the runtime's complaint about a start that failed reaches no writer",
-        "lifecycle.py",
+        "executor/lifecycle.py",
         "streams.discard()",
         "streams.start(), streams.drain()",
         f"{STREAMS}::test_runcs_own_complaint_reaches_no_writer",
@@ -78,7 +78,7 @@ OUTPUT = (
     ),
     Guard(
         "a FIFO is made afresh for every create",
-        "streams.py",
+        "streams/streams.py",
         "os.mkfifo(fifo, 0o600)",
         "fifo.exists() or os.mkfifo(fifo, 0o600)",
         "tests/test_streams.py::test_what_an_earlier_plugin_left_in_its_fifo_is_never_mixed_with_a_new_one",
@@ -86,7 +86,7 @@ OUTPUT = (
     ),
     Guard(
         "the file that makes the logger hold is there before the start",
-        "streams.py",
+        "streams/streams.py",
         "streams._lock, streams._attached = files.attach(), files.attached",
         "pass",
         f"{RESTORE}::test_last_words_are_kept_though_the_task_is_deleted_while_nobody_reads",
@@ -94,7 +94,7 @@ OUTPUT = (
     ),
     Guard(
         "the logger is told that all was read",
-        "streams.py",
+        "streams/streams.py",
         "self._attached.unlink()",
         "pass",
         "tests/test_streams.py::test_the_logger_is_told_that_all_was_read",
@@ -102,7 +102,7 @@ OUTPUT = (
     ),
     Guard(
         "the runtime's complaint about a start whose executor died reaches no writer",
-        "endings.py",
+        "executor/exits.py",
         "plugin.streams.abandon()",
         "plugin.streams.start()",
         "tests/faults/test_own_death.py::test_a_start_that_failed_after_our_death_leaves_nothing_and_says_nothing",
@@ -110,7 +110,7 @@ OUTPUT = (
     ),
     Guard(
         "a logger that blocks is ended after the deletion",
-        "endings.py",
+        "executor/exits.py",
         "            end_loggers(plugin.files)",
         "            pass",
         "tests/test_endings.py::test_loggers_are_ended_where_they_blocked[a stream was given up]",
@@ -118,7 +118,7 @@ OUTPUT = (
     ),
     Guard(
         "a cat that is killed is replaced",
-        "logger.py",
+        "streams/shell_logger.py",
         '_COPY = "until cat; [ $? -lt 128 ]; do :; done"',
         '_COPY = "cat"',
         "tests/test_logger.py::test_a_cat_that_is_killed_is_replaced_and_only_what_it_held_is_lost[fifo]",
@@ -135,7 +135,7 @@ OUTPUT = (
     ),
     Guard(
         "one who follows a log looks for newer files while it reads",
-        "host/logs.py",
+        "host/logs/reader.py",
         "                self._find_newer()",
         "                pass",
         "tests/host/test_follow.py::test_one_who_reads_slower_than_the_log_is_rotated_loses_nothing",

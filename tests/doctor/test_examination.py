@@ -24,11 +24,14 @@ from pluginexec import (
     Containerd,
     Executor,
     Remote,
-    machine,
 )
-from pluginexec.client import Client
-from pluginexec.doctor import examination, machinechecks, rootchecks, trialcheck
-from pluginexec.doctor.checkup import FAILURE, OK, WARNING, Check, Place
+from pluginexec.containerd.client import Client
+from pluginexec.doctor import machine_checks as machinechecks
+from pluginexec.doctor import root_checks as rootchecks
+from pluginexec.doctor import run as examination
+from pluginexec.doctor import trialcheck
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.linux import machine
 from pluginexec.types import TaskState
 from tests.tools.embedded import NOBODY, short_root
 from tests.tools.harness import Buffer, wait_until
@@ -133,7 +136,7 @@ def test_helpers_that_are_missing_are_a_failure_where_no_logger_would_run_else_a
 
 
 def test_the_logger_looks_for_its_helpers_where_the_doctor_does() -> None:
-    from pluginexec import logger
+    from pluginexec.streams import shell_logger as logger
 
     assert f"PATH={machinechecks.LOGGER_PATH}\n" in logger._SCRIPT
 
@@ -340,6 +343,6 @@ def test_a_tiny_plugin_that_fails_is_a_failure_with_what_to_do(nowhere: Place, m
 
 
 def test_a_tiny_plugin_that_cannot_be_made_is_a_warning(nowhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pluginexec.doctor.trial.tiny_program", lambda machine: None)
+    monkeypatch.setattr("pluginexec.doctor.smoke_test.tiny_program", lambda machine: None)
     check = trialcheck.check_plugin(nowhere)
     assert (check.status, check.found.startswith("not tried: there is no tiny program")) == (WARNING, True)

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from pluginexec import Containerd, PluginExecError
-from pluginexec.doctor import trial
-from pluginexec.doctor.tinyelf import GREETING, tiny_program
-from pluginexec.doctor.trial import NotTried, run_tiny_plugin
+from pluginexec.doctor import smoke_test as trial
+from pluginexec.doctor.elf import GREETING, tiny_program
+from pluginexec.doctor.smoke_test import NotTried, run_tiny_plugin
 from pluginexec.testing.rootfs import is_static
 from tests.tools.embedded import NOBODY, short_root
 

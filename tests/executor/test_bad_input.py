@@ -27,7 +27,7 @@ from pluginexec import (
     Remote,
     Unavailable,
 )
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from tests.tools.harness import Buffer
 
 Shell = Callable[..., dict[str, Any]]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec import Containerd, Executor, Remote
-from pluginexec.client import Client
-from pluginexec.ctr import Completed, Subprocesses
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.ctr import Completed, Subprocesses
 from tests.conftest import shims
 from tests.executor.test_lives import FOREVER
 from tests.tools.harness import Buffer, Exits, held_descriptors, live_children, our_threads, wait_until

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from pluginexec import Executor, JsonFile
-from pluginexec.host.logs import Entry, follow, json_path, read
-from pluginexec.leakedlogger import LOGGER_TIMEOUT
+from pluginexec.cleanup.loggers import LOGGER_TIMEOUT
+from pluginexec.host.logs.reader import Entry, follow, json_path, read
 from tests.tools.harness import wait_until
 from tests.tools.shortages import Disk
 

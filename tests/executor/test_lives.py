@@ -28,7 +28,7 @@ from pluginexec import (
     NotFound,
     Unknown,
 )
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from pluginexec.root import PluginFiles
 from tests.tools.harness import Buffer, Exits, wait_until
 

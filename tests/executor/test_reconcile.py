@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pluginexec import Containerd, Executor, Unavailable
-from pluginexec.pidfds import InitProcess
+from pluginexec.linux.pidfd import InitProcess
 from tests.executor.test_lives import FOREVER
 from tests.tools.harness import Buffer, Exits, wait_until
 
@@ -56,7 +56,7 @@ def test_an_exit_is_not_lost_with_the_event_stream(
 def test_the_stream_that_missed_an_exit_is_replaced(
     ready: tuple[Executor, Buffer], id: str, exits: Exits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pluginexec.events.DISTRUST_AFTER", 0.0)
+    monkeypatch.setattr("pluginexec.containerd.events.DISTRUST_AFTER", 0.0)
     executor, _ = ready
     events = executor._client._events
     assert events
@@ -96,7 +96,7 @@ def test_a_plugin_runs_on_while_containerd_restarts(
     exits: Exits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pluginexec.supervisor.FIRST_PAUSE", 3.0)  # long enough to find it dead
+    monkeypatch.setattr("pluginexec.daemon.supervisor.FIRST_PAUSE", 3.0)  # long enough to find it dead
     executor = new_executor(remote=mortal.remote)
     executor.create(id := new_id(), shell(id, FOREVER))
     before = mortal.pid

@@ -25,7 +25,7 @@ from pluginexec import (
     Unavailable,
     Unknown,
 )
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from pluginexec.types import TaskState
 from tests.executor.test_lives import FOREVER
 from tests.tools.containers import ctr, wait_for_state

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from pluginexec import Executor
-from pluginexec.client import Client
-from pluginexec.streams import PIPE_SIZE
+from pluginexec.containerd.client import Client
+from pluginexec.streams.streams import PIPE_SIZE
 from tests.tools.harness import Buffer, Exits, wait_until
 
 SIZE = 64 << 20

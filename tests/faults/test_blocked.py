@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from pluginexec import Executor
-from pluginexec import streams as streams_module
-from pluginexec.client import Client
-from pluginexec.endings import DELETIONS_AT_ONCE, TURN_TIMEOUT
-from pluginexec.leakedlogger import LOGGER_TIMEOUT
-from pluginexec.streams import DRAIN_IDLE, PIPE_SIZE, STOP_TIMEOUT
+from pluginexec.cleanup.loggers import LOGGER_TIMEOUT
+from pluginexec.containerd.client import Client
+from pluginexec.executor.exits import DELETIONS_AT_ONCE, TURN_TIMEOUT
+from pluginexec.streams import streams as streams_module
+from pluginexec.streams.streams import DRAIN_IDLE, PIPE_SIZE, STOP_TIMEOUT
 from pluginexec.types import TaskState
 from tests.executor.test_lives import FOREVER
 from tests.tools.containers import wait_for_state

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from pluginexec import Executor, Remote
-from pluginexec.client import Client
-from pluginexec.pidfds import GRACE
+from pluginexec.containerd.client import Client
+from pluginexec.linux.pidfd import GRACE
 from pluginexec.types import TaskState
 from tests.tools.agent import Agent, Failed
 from tests.tools.containers import wait_for_state

@@ -48,7 +48,7 @@ def members(dice: random.Random, new_id: Callable[[], str]) -> Callable[..., lis
 @pytest.fixture
 def never_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """No death of containerd counts as early, however soon the next one comes."""
-    monkeypatch.setattr("pluginexec.supervisor.EARLY_DEATH", 0.0)
+    monkeypatch.setattr("pluginexec.daemon.supervisor.EARLY_DEATH", 0.0)
 
 
 def codes_of(member: Member) -> tuple[int | None, ...]:
@@ -131,7 +131,7 @@ def test_plugins_that_end_in_a_long_outage_have_one_exit_and_operations_meanwhil
     dice: random.Random,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pluginexec.supervisor.FIRST_PAUSE", OUTAGE)
+    monkeypatch.setattr("pluginexec.daemon.supervisor.FIRST_PAUSE", OUTAGE)
     executor = new_executor(remote=Remote(mortal.address, timeout=TIMEOUT))
     untouched = Member("forever", new_id(), dice)
     everybody = [*members(longest=0.8 * OUTAGE), *members(longest=0.8 * OUTAGE)]

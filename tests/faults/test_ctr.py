@@ -27,8 +27,8 @@ from pluginexec import (
     Unavailable,
     Unknown,
 )
-from pluginexec.client import DELETE_TIMEOUT, Client
-from pluginexec.pidfds import InitProcess
+from pluginexec.containerd.client import DELETE_TIMEOUT, Client
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.types import TaskState
 from tests.tools.debian import CACHE
 from tests.tools.fleet import signal_stream
@@ -210,8 +210,8 @@ def test_what_an_ended_plugin_left_is_deleted_though_its_id_could_not_be_created
     exits: Exits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pluginexec.streams.DRAIN_IDLE", 0.2)
-    monkeypatch.setattr("pluginexec.executor._LEFTOVERS_AGAIN", 0.2)
+    monkeypatch.setattr("pluginexec.streams.streams.DRAIN_IDLE", 0.2)
+    monkeypatch.setattr("pluginexec.executor.executor._LEFTOVERS_AGAIN", 0.2)
     away = "echo 'ctr: failed to dial: connection refused' >&2; exit 1"
     for command in ("containers-rm", "containers-ls", "tasks-ls"):
         wrapper.inject(command, away)
@@ -233,9 +233,9 @@ def test_where_the_deletion_fails_the_exit_is_told_and_the_container_goes_later(
     exits: Exits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pluginexec.streams.DRAIN_IDLE", 0.5)
-    monkeypatch.setattr("pluginexec.executor._LEFTOVERS_AGAIN", 0.2)
-    monkeypatch.setattr("pluginexec.lifecycle._SETTLE_TIMEOUT", 0.5)
+    monkeypatch.setattr("pluginexec.streams.streams.DRAIN_IDLE", 0.5)
+    monkeypatch.setattr("pluginexec.executor.executor._LEFTOVERS_AGAIN", 0.2)
+    monkeypatch.setattr("pluginexec.executor.lifecycle._SETTLE_TIMEOUT", 0.5)
     plugins = {new_id(): Buffer() for _ in FAULTS}
     for (id, stdout), fault in zip(plugins.items(), FAULTS.values(), strict=True):
         shaky.create(id, shell(id, WAITS), stdout)
@@ -284,7 +284,7 @@ def test_a_ctr_that_lies_is_found_out_where_its_answer_matters(
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pluginexec.streams.DRAIN_IDLE", 0.5)
+    monkeypatch.setattr("pluginexec.streams.streams.DRAIN_IDLE", 0.5)
     stdout = Buffer()
     shaky.create(id, shell(id, WAITS), stdout)
     wait_until(lambda: stdout.data, "the plugin")

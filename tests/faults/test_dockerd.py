@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, Remote
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
 from tests.conftest import shims

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from pluginexec import Executor, ExitStatus, Remote
-from pluginexec.ctr import kill_group
+from pluginexec.containerd.ctr import kill_group
 from tests.tools import mangler
 from tests.tools.fleet import signal_stream
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until

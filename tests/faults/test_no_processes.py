@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pluginexec import Remote
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from tests.tools.agent import Agent, Failed
 from tests.tools.harness import wait_until
 from tests.tools.shortages import ProcessLimit, holders

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pluginexec import AlreadyExists, Executor, ExitStatus, NotFound, Remote
-from pluginexec.client import Client
-from pluginexec.relay import CHUNK
+from pluginexec.containerd.client import Client
+from pluginexec.streams.relay import CHUNK
 from tests.tools.bytemodel import gaps, numbered
 from tests.tools.fakes import fake_command
 from tests.tools.harness import PATIENCE, Exits, wait_until

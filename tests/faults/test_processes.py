@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pluginexec import Executor
-from pluginexec.leakedlogger import LOGGER_TIMEOUT
+from pluginexec.cleanup.loggers import LOGGER_TIMEOUT
 from tests.tools.bytemodel import gaps, numbered
 from tests.tools.fleet import KINDS, Member, assert_nothing_left, processes_of
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until

@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 from pluginexec import AlreadyExists, Containerd, Executor, NotFound
-from pluginexec.cgroups import remove_cgroups
-from pluginexec.client import Client
-from pluginexec.daemonfiles import DaemonFiles
-from pluginexec.leftovers import kill_processes
+from pluginexec.containerd.client import Client
+from pluginexec.daemon.cleanup import kill_processes
+from pluginexec.daemon.files import DaemonFiles
+from pluginexec.linux.cgroups import remove_cgroups
 from tests.tools.fleet import KINDS, Member, assert_nothing_left, processes_of
 from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
 
@@ -60,7 +60,7 @@ class Machine:
 @pytest.fixture
 def machine(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """A machine that has booted; all that it runs is ended afterwards."""
-    monkeypatch.setattr("pluginexec.supervisor.FIRST_PAUSE", NEVER)
+    monkeypatch.setattr("pluginexec.daemon.supervisor.FIRST_PAUSE", NEVER)
     directory = tempfile.mkdtemp(prefix="px-", dir="/tmp")
     machine = Machine(Path(directory))
     try:

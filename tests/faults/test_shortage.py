@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from pluginexec import Executor, InvalidArgument, NotFound, PluginExecError, Unavailable
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from tests.tools.harness import Buffer, Exits, live_children, our_threads, wait_until
 from tests.tools.shortages import DISK_FAULTS, Disk, few_descriptors, holders
 
@@ -48,7 +48,7 @@ def root_dir(disk: Disk) -> Path:
 
 @pytest.fixture(autouse=True)
 def _retry_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pluginexec.executor._LEFTOVERS_AGAIN", 0.2)
+    monkeypatch.setattr("pluginexec.executor.executor._LEFTOVERS_AGAIN", 0.2)
 
 
 def error_of(work: Callable[[], object]) -> PluginExecError | None:
@@ -275,7 +275,9 @@ def test_exits_without_descriptors_are_told_once_and_cleaned_up_when_there_are_s
     rounds: range,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pluginexec.streams.DRAIN_IDLE", 1.0)  # the shim holds the pipes while it cannot be asked
+    monkeypatch.setattr(
+        "pluginexec.streams.streams.DRAIN_IDLE", 1.0
+    )  # the shim holds the pipes while it cannot be asked
 
     def end_without(spare: int, cut: bool, pause: float) -> None:
         ids = [new_id() for _ in range(3)]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pluginexec.errors import InvalidArgument
-from pluginexec.flags.container import ContainerFlags
-from pluginexec.spec import default_spec
+from pluginexec.oci.options.container import ContainerFlags
+from pluginexec.oci.spec import default_spec
 
 Spec = dict[str, Any]
 MIB = 1 << 20
@@ -111,7 +111,7 @@ def test_less_memory_than_any_container_needs_is_refused(spec: Spec) -> None:
 def test_swap_is_limited_as_docker_does_where_that_is_possible(
     spec: Spec, monkeypatch: pytest.MonkeyPatch, limited: bool, swap: int | None
 ) -> None:
-    monkeypatch.setattr("pluginexec.flags.limits._can_limit_swap", lambda: limited)
+    monkeypatch.setattr("pluginexec.oci.options.limits._can_limit_swap", lambda: limited)
     spec["linux"]["resources"]["memory"] = {"limit": MIB, "swap": MIB, "reservation": MIB}
     memory = applied(spec, memory="64m")["linux"]["resources"]["memory"]
     assert memory == {"limit": 64 * MIB, "reservation": MIB} | ({"swap": swap} if swap else {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import InvalidArgument
-from pluginexec.flags.environment import changed_environment
+from pluginexec.oci.options.environment import changed_environment
 
 ENV = ["PATH=/bin", "A=1"]
 HERE = {"HOME": "/here", "EMPTY": ""}

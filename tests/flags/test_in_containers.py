@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pluginexec import Executor
-from pluginexec.flags.container import ContainerFlags
+from pluginexec.oci.options.container import ContainerFlags
 from pluginexec.types import ExitStatus
 from tests.tools.harness import PATIENCE, Buffer, wait_until
 

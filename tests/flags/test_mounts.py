@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pluginexec.errors import InvalidArgument, PluginExecError
-from pluginexec.flags.mounts import add_mounts, make_sources, parse_mount, parse_volume
+from pluginexec.oci.options.mounts import add_mounts, make_sources, parse_mount, parse_volume
 
 
 @pytest.mark.parametrize(

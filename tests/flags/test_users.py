@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import InvalidArgument, PluginExecError
-from pluginexec.flags.users import find_user, read_inside
+from pluginexec.oci.options.users import find_user, read_inside
 
 PASSWD = """\
 # comment

@@ -16,17 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pluginexec import PluginExecError, Remote, Unavailable, complaints
-from pluginexec.client import (
+from pluginexec import PluginExecError, Remote, Unavailable
+from pluginexec.containerd import error_messages as complaints
+from pluginexec.containerd.client import (
     Client,
     parse_client_version,
     parse_exit_code,
     parse_server_version,
     parse_tasks,
 )
-from pluginexec.complaints import complaint_in, error_from_complaint
-from pluginexec.ctr import Completed
-from pluginexec.eventlines import parse_line, parse_time
+from pluginexec.containerd.ctr import Completed
+from pluginexec.containerd.error_messages import complaint_in, error_from_complaint
+from pluginexec.containerd.event_parser import parse_line, parse_time
 from pluginexec.types import Task
 from tests.fuzz.cases import CASES, answer, assert_clear, feed, many, pieced
 from tests.fuzz.corpus import CTR_OUTPUTS, EVENT_LINES
@@ -122,7 +123,7 @@ def check_client(operate: Operation, returncode: int, stdout: str, stderr: str) 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep ten thousand versions that were never tried out of the log."""
-    monkeypatch.setattr("pluginexec.client.warn_if_untried", lambda program, version: None)
+    monkeypatch.setattr("pluginexec.containerd.client.warn_if_untried", lambda program, version: None)
 
 
 @many

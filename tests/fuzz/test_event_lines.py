@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import Unavailable
-from pluginexec.ctr import Completed, Ctr, Subprocesses
-from pluginexec.eventlines import LabelsEvent, TaskEvent, parse_line
-from pluginexec.events import EventStream
+from pluginexec.containerd.ctr import Completed, Ctr, Subprocesses
+from pluginexec.containerd.event_parser import LabelsEvent, TaskEvent, parse_line
+from pluginexec.containerd.events import EventStream
 from pluginexec.types import EventInfo, EventType
 from tests.fuzz.cases import CASES, feed, many
 from tests.fuzz.corpus import EVENT_LINES

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import Executor, InvalidArgument, PluginExecError, Remote, Unavailable, default_spec
-from pluginexec.checks import check_id, check_namespace, parse_signal
-from pluginexec.ctr import Completed
+from pluginexec.containerd.ctr import Completed
+from pluginexec.validation import check_id, check_namespace, parse_signal
 from tests.fuzz.cases import answer, feed, many, pieced
 from tests.tools.hostile import HUGE, nested
 

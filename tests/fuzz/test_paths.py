@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import PluginExecError
-from pluginexec.logger import logger_arguments, redirect_to_fifo, redirect_to_file
 from pluginexec.root import Root
-from pluginexec.streams import Streams
+from pluginexec.streams.shell_logger import logger_arguments, redirect_to_fifo, redirect_to_file
+from pluginexec.streams.streams import Streams
 from tests.fuzz.cases import CASES, answer, feed, many, pieced
 from tests.fuzz.mutator import Mutator
 from tests.test_logger import take_apart

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec import InvalidArgument, JsonFile, Sink, Writer
-from pluginexec.host.drivers import DRIVERS, attached_sinks, check_options, detached_sinks, log_file
+from pluginexec.host.logs.drivers import DRIVERS, attached_sinks, check_options, detached_sinks, log_file
 from pluginexec.host.records import Record
 from tests.tools.harness import Buffer
 

@@ -21,14 +21,14 @@ import psutil
 import pytest
 
 from pluginexec import Containerd
-from pluginexec.daemonfiles import LONGEST_ADDRESS, DaemonFiles
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon import private as embedded
+from pluginexec.daemon.files import LONGEST_ADDRESS, DaemonFiles
 from pluginexec.errors import InvalidArgument, PluginExecError, Unavailable
-from pluginexec.host import embedded
-from pluginexec.remote import Remote
 from tests.tools.embedded import NOBODY, running, short_root
 from tests.tools.harness import PATIENCE, wait_until
 
-ENSURE = "import sys; from pluginexec.host.embedded import ensure; sys.stdin.readline(); ensure(*sys.argv[1:])"
+ENSURE = "import sys; from pluginexec.daemon.private import ensure; sys.stdin.readline(); ensure(*sys.argv[1:])"
 
 
 @pytest.fixture

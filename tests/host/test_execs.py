@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from pluginexec.containerd.runc import Command
 from pluginexec.errors import FailedPrecondition, InvalidArgument, NotFound
-from pluginexec.execs import Command
-from pluginexec.host.execs import Exec
+from pluginexec.host.exec import Exec
 from pluginexec.host.records import Record, Records
-from pluginexec.pidfds import start_seconds
-from pluginexec.spec import default_spec
+from pluginexec.linux.pidfd import start_seconds
+from pluginexec.oci.spec import default_spec
 
 
 @pytest.fixture

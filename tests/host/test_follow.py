@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.host import logs
-from pluginexec.host.logs import Entry, follow, json_path, raw_path
-from pluginexec.jsonlogger import JsonLog
+from pluginexec.host.logs import reader as logs
+from pluginexec.host.logs.reader import Entry, follow, json_path, raw_path
+from pluginexec.streams.json_logger import JsonLog
 from tests.tools.harness import PATIENCE, held_descriptors, wait_until
 
 

@@ -17,11 +17,11 @@ import pytest
 
 from pluginexec import Containerd, Executor, ExitStatus
 from pluginexec.errors import Unavailable
-from pluginexec.host import guardian
-from pluginexec.host.executors import Executors
-from pluginexec.host.guardian import Guardian, Order
 from pluginexec.host.host import Host
 from pluginexec.host.records import State, is_alive
+from pluginexec.host.serve import plugin_supervisor as guardian
+from pluginexec.host.serve.executors import Executors
+from pluginexec.host.serve.plugin_supervisor import Guardian, Order
 from tests.tools.harness import wait_until
 from tests.tools.plugins import Plugins
 

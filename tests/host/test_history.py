@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.host.feed import Feed
+from pluginexec.host.events import Feed
 from pluginexec.host.history import ACTIONS, remembered, told
 from pluginexec.host.records import Record, Records, State
 from pluginexec.types import EventInfo, EventType

@@ -12,9 +12,9 @@ from unittest.mock import Mock
 import pytest
 
 from pluginexec import InvalidArgument
-from pluginexec.host import logfiles
-from pluginexec.host.logs import Entry, json_path, raw_path, read
-from pluginexec.jsonlogger import JsonLog
+from pluginexec.host.logs import files as logfiles
+from pluginexec.host.logs.reader import Entry, json_path, raw_path, read
+from pluginexec.streams.json_logger import JsonLog
 from tests.tools.harness import held_descriptors
 
 BEGIN = datetime(2026, 11, 24, 1, 0, 0, tzinfo=timezone.utc)
@@ -192,6 +192,6 @@ def test_the_tail_of_a_large_log_is_found_without_reading_it_all(
         log.write("stdout", b"some words\n" * 1000)
     log.close()
     parse = Mock(wraps=json.loads)
-    monkeypatch.setattr("pluginexec.host.logs.json.loads", parse)
+    monkeypatch.setattr("pluginexec.host.logs.reader.json.loads", parse)
     assert len(list(read(tmp_path, "x", "json-file", tail=10))) == 10
     assert parse.call_count < 20

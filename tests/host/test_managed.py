@@ -19,12 +19,12 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ManagedPlugin
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unknown
-from pluginexec.host.logs import read
-from pluginexec.host.managed import ManagedHost
-from pluginexec.host.managedstore import Managed
+from pluginexec.host.logs.reader import read
+from pluginexec.host.managed.manager import ManagedHost
+from pluginexec.host.managed.store import Managed
 from pluginexec.host.records import is_alive
-from pluginexec.managed.places import unmount_below
-from pluginexec.mountpoints import mount_points_below
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.directories import unmount_below
 from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.managed_plugins.bundles import make_bundle
 from tests.tools.plugins import Plugins

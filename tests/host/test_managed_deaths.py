@@ -17,11 +17,11 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd
 from pluginexec.errors import FailedPrecondition, NotFound
-from pluginexec.host.managed import ManagedHost
-from pluginexec.host.managedstore import Managed
+from pluginexec.host.managed.manager import ManagedHost
+from pluginexec.host.managed.store import Managed
 from pluginexec.host.records import is_alive
-from pluginexec.managed.places import unmount_below
-from pluginexec.mountpoints import mount_points_below
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.directories import unmount_below
 from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.managed_plugins.bundles import make_bundle
 from tests.tools.probe import environment
@@ -43,8 +43,8 @@ DYING = """if True:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, dying)
-    from pluginexec.host.managed import ManagedHost
-    from pluginexec.host.managedstore import Managed
+    from pluginexec.host.managed.manager import ManagedHost
+    from pluginexec.host.managed.store import Managed
     host = ManagedHost(root)
     exec(work)
 """
@@ -81,11 +81,11 @@ def assert_gone(host: ManagedHost, name: str) -> None:
 ENABLING = [
     ("before", "pluginexec.host.records.Records.create"),
     ("before", "pluginexec.host.host.Host.start"),
-    ("after", "pluginexec.managed.places.Places.prepare"),
-    ("after", "pluginexec.executor.Executor.create"),
-    ("before", "pluginexec.host.managed.ManagedHost._activated"),
-    ("before", "pluginexec.host.managedstore.ManagedStore.write_implements"),
-    ("after", "pluginexec.host.managedstore.ManagedStore.write_implements"),
+    ("after", "pluginexec.managed.directories.Places.prepare"),
+    ("after", "pluginexec.executor.executor.Executor.create"),
+    ("before", "pluginexec.host.managed.manager.ManagedHost._activated"),
+    ("before", "pluginexec.host.managed.store.ManagedStore.write_implements"),
+    ("after", "pluginexec.host.managed.store.ManagedStore.write_implements"),
 ]
 
 
@@ -108,7 +108,7 @@ def test_what_was_killed_while_it_enabled_a_plugin_is_finished_by_the_next(
 
 @pytest.mark.parametrize(
     ("place", "runs"),
-    [("pluginexec.managed.places.Places.prepare", False), ("pluginexec.executor.Executor.create", True)],
+    [("pluginexec.managed.directories.Places.prepare", False), ("pluginexec.executor.executor.Executor.create", True)],
 )
 def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
     host: ManagedHost, name: str, containerd: Containerd, place: str, runs: bool
@@ -131,7 +131,7 @@ def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
     ("when", "place"),
     [
         ("after", "pluginexec.host.host.Host.stop"),
-        ("after", "pluginexec.managed.places.Places.clear"),
+        ("after", "pluginexec.managed.directories.Places.clear"),
     ],
 )
 def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
@@ -150,8 +150,8 @@ def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
 @pytest.mark.parametrize(
     ("when", "place"),
     [
-        ("before", "pluginexec.host.managedstore.ManagedStore.remove"),
-        ("before", "pluginexec.host.managedstore._remove_tree"),
+        ("before", "pluginexec.host.managed.store.ManagedStore.remove"),
+        ("before", "pluginexec.host.managed.store._remove_tree"),
     ],
 )
 def test_what_was_killed_while_it_removed_a_plugin_is_finished_by_the_next(
@@ -171,7 +171,7 @@ def test_what_was_killed_while_it_removed_a_plugin_is_finished_by_the_next(
 @pytest.mark.parametrize(
     ("when", "place"),
     [
-        ("before", "pluginexec.host.managedstore.take_lock"),
+        ("before", "pluginexec.host.managed.store.take_lock"),
         ("after", "pluginexec.managed.bundle.unpack"),
     ],
 )

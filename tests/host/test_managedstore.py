@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PluginExecError, Unavailable
-from pluginexec.host import managedstore
-from pluginexec.host.managedstore import Managed, ManagedStore, check_name
+from pluginexec.host.managed import store as managedstore
+from pluginexec.host.managed.store import Managed, ManagedStore, check_name
 from pluginexec.host.records import Record, Records
-from pluginexec.managed.places import unmount_below
-from pluginexec.mountpoints import mount_points_below
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.directories import unmount_below
 from pluginexec.root import await_lock, take_lock
 from tests.tools.harness import PATIENCE
 from tests.tools.managed_plugins.bundles import make_bundle

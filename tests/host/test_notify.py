@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.host.notify import Notifier
+from pluginexec.host.serve.sd_notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

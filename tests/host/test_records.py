@@ -17,7 +17,7 @@ import pytest
 from pluginexec import root
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied, Unknown
 from pluginexec.host.records import Record, Records, State, hold_process, is_alive
-from pluginexec.pidfds import start_seconds
+from pluginexec.linux.pidfd import start_seconds
 from pluginexec.root import take_lock
 from tests.tools.harness import PATIENCE, wait_until
 

@@ -20,10 +20,11 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor
 from pluginexec.errors import FailedPrecondition, InvalidArgument
-from pluginexec.host import guardian, host
+from pluginexec.host import host
 from pluginexec.host.host import Host
 from pluginexec.host.records import State, is_alive
-from pluginexec.pidfds import InitProcess
+from pluginexec.host.serve import plugin_supervisor as guardian
+from pluginexec.linux.pidfd import InitProcess
 from tests.tools.harness import PATIENCE, wait_until
 from tests.tools.plugins import Plugins
 from tests.tools.serving import Serving

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 
 from pluginexec import InvalidArgument
-from pluginexec.host.when import parse_when
+from pluginexec.host.timestamps import parse_when
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pluginexec import Executor, ManagedPlugin
-from pluginexec.managed.places import unmount_below
-from pluginexec.mountpoints import mount_points_below
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.directories import unmount_below
 from tests.tools.managed_plugins.bundles import make_bundle, python_command
 
 NewBundle = Callable[..., Path]

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pluginexec import DeadlineExceeded, FailedPrecondition, NotFound, PluginExecError, Unavailable, Unknown
-from pluginexec.managed import calls
-from pluginexec.managed.calls import Ended, activate, call, wait_for_socket
+from pluginexec.managed import client as calls
+from pluginexec.managed.client import Ended, activate, call, wait_for_socket
 from pluginexec.managed.config import load_config
 from tests.managed.test_config import LEAST
 from tests.tools.harness import PATIENCE, wait_until

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ManagedPlugin, PluginExecError
-from pluginexec.managed.calls import call
+from pluginexec.managed.client import call
 from tests.conftest import private_containerd
 from tests.tools.dockerd import PLUGINS as PLUGINS_OF_DOCKER
 from tests.tools.dockerd import Dockerd, running_dockerd

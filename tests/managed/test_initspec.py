@@ -12,8 +12,8 @@ import pytest
 from pluginexec import InvalidArgument
 from pluginexec.managed.config import load_config
 from pluginexec.managed.devices import find_devices
-from pluginexec.managed.initspec import init_spec
 from pluginexec.managed.settings import Settings, changed, default_settings
+from pluginexec.managed.spec import init_spec
 from tests.managed.test_config import LEAST
 
 HOST = {"rootfs": Path("/r"), "exec_dir": Path("/e"), "propagated_mount": Path("/p")}

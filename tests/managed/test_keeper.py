@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pluginexec import Executor, FailedPrecondition, ManagedPlugin, PluginExecError
-from pluginexec.managed import keeper
 from pluginexec.managed import plugin as managed_plugin
+from pluginexec.managed import restarter as keeper
 from tests.managed.conftest import NewBundle, NewPlugin
 from tests.tools.harness import our_threads, wait_until
 

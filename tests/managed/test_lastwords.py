@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pluginexec import JsonFile
-from pluginexec.managed.lastwords import KEPT, LastWords
+from pluginexec.managed.output_tail import KEPT, LastWords
 from tests.tools.harness import Buffer
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pluginexec import PermissionDenied
-from pluginexec.managed import libc
+from pluginexec.linux import libc
+from pluginexec.linux.mounts import mount_points_below
 from pluginexec.managed.config import load_config
-from pluginexec.managed.places import Places, unmount_below
-from pluginexec.mountpoints import mount_points_below
+from pluginexec.managed.directories import Places, unmount_below
 from tests.managed.test_config import LEAST
 
 CONFIG = load_config({**LEAST, "propagatedmount": "/mnt", "user": {"uid": 12, "gid": 34}})

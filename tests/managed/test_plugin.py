@@ -29,9 +29,9 @@ from pluginexec import (
     NotFound,
     Unknown,
 )
-from pluginexec.client import Client
-from pluginexec.managed import lives
-from pluginexec.managed.calls import wait_for_socket
+from pluginexec.containerd.client import Client
+from pluginexec.managed import activation as lives
+from pluginexec.managed.client import wait_for_socket
 from tests.managed.conftest import NewBundle, NewPlugin
 from tests.tools.harness import PATIENCE, Buffer, wait_until
 

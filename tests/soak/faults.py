@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, PluginExecError
-from pluginexec.client import Client
+from pluginexec.containerd.client import Client
 from tests.soak.lives import Life
 from tests.soak.slots import Slot, World
 from tests.tools.containers import ctr

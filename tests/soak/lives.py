@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec import default_spec
-from pluginexec.relay import CHUNK
+from pluginexec.streams.relay import CHUNK
 from pluginexec.types import Sink
 from tests.tools.bytemodel import gaps, numbered
 from tests.tools.harness import Buffer

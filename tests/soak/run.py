@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pluginexec import Containerd, Executor, ExitStatus, PluginExecError
-from pluginexec.leftovers import _loggers, shims
+from pluginexec.daemon.cleanup import _loggers, shims
 from pluginexec.testing.rootfs import make_rootfs
 from tests.soak.faults import Faults
 from tests.soak.lives import Life

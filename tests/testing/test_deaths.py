@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec import Containerd
-from pluginexec.daemonfiles import DaemonFiles
+from pluginexec.daemon.files import DaemonFiles
 from tests.testing.conftest import Inner
 from tests.tools.harness import PATIENCE, wait_until
 

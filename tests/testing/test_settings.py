@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pluginexec import Containerd
-from pluginexec.testing import needs
-from pluginexec.testing.settings import Settings, read_settings
+from pluginexec.testing import requirements as needs
+from pluginexec.testing.options import Settings, read_settings
 from tests.testing.conftest import STRICT, Inner
 
 pytest_plugins = ["pytester"]
@@ -110,7 +110,7 @@ def test_a_runtime_that_is_not_there_is_named(containerd: Containerd) -> None:
         assert str(needs.why_not(settings)).startswith("no no-such-runtime on the PATH: install it")
 
 
-LIGHT = ["pluginexec", *(f"pluginexec.testing{name}" for name in ("", ".placenames", ".plugin", ".settings"))]
+LIGHT = ["pluginexec", *(f"pluginexec.testing{name}" for name in ("", ".placenames", ".plugin", ".options"))]
 IMPORTED = f"""
     import sys
     LIGHT = {LIGHT}

@@ -19,7 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pluginexec import Executor, ExitStatus, PluginExecError, Remote, executor, streams
+from pluginexec import Executor, ExitStatus, PluginExecError, Remote
+from pluginexec.executor import executor
+from pluginexec.streams import streams
 from tests.tools.harness import PATIENCE, Buffer, wait_until
 
 REPOSITORY = Path(__file__).parents[2]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pluginexec.client import Client
-from pluginexec.logger import NO_LOGGER
+from pluginexec.containerd.client import Client
 from pluginexec.root import PluginFiles, Root
+from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import TaskState
 from tests.tools.harness import wait_until
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pluginexec import Containerd
-from pluginexec.daemonfiles import DaemonFiles
-from pluginexec.host.embedded import directory
+from pluginexec.daemon.files import DaemonFiles
+from pluginexec.daemon.private import directory
 
 NOBODY = "/nonexistent/containerd.sock"
 """An address where nothing listens."""

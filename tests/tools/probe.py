@@ -30,7 +30,7 @@ from pluginexec.cli import group, main
 def command(settings):
 {body}
 
-module = sys.modules["pluginexec.cli.probe"] = types.ModuleType("pluginexec.cli.probe")
+module = sys.modules["pluginexec.cli.commands.probe"] = types.ModuleType("pluginexec.cli.commands.probe")
 module.command = command
 group.COMMANDS["probe"] = "Do what a test wants."
 main()

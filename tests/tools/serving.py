@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from pluginexec import PLUGIN_NAMESPACE
-from pluginexec.host.notify import Notifier
-from pluginexec.host.serve import Options, Serve
+from pluginexec.host.serve.sd_notify import Notifier
+from pluginexec.host.serve.service import Options, Serve
 from tests.tools.harness import PATIENCE, wait_until
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pluginexec.ctr import Completed, Subprocesses
+from pluginexec.containerd.ctr import Completed, Subprocesses
 
 # Behind the binary come six arguments that are always there; then the command, and in the end the id, if any.
 SCRIPT = """\

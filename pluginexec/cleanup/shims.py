@@ -1,0 +1,68 @@
+"""A shim whose task containerd has forgotten, or never learnt of: it blocks the id, and stays for ever.
+
+containerd leaves it where it is killed between a shim's start and its first task, or between the task's deletion and
+the shim's end; 1.7 and later end such shims when they start again, 1.6 does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from pluginexec.cleanup.bundles import is_bundle, remove_bundle
+
+log = logging.getLogger(__name__)
+
+_CLEANED_WITHIN = 5.0
+_FORGOTTEN_AFTER = 0.5
+"""Seconds in which containerd takes the task off its list, once the bundle is gone; it tells nobody when."""
+_PAUSE = 0.02
+
+
+def end_shim(id: str, namespace: str, address: str) -> bool:
+    """SIGKILL the shim of an id, and wait until containerd has cleaned up behind it; tell whether there was one.
+
+    Only for an id that nothing lives of: what runs below the shim dies with it.
+    """
+    bundles = [bundle for shim in _find(id, namespace, address) if (bundle := _kill(shim))]
+    deadline = time.monotonic() + _CLEANED_WITHIN
+    while any(_can_be_cleaned_up(bundle) for bundle in bundles) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+    for bundle in bundles:
+        if is_bundle(bundle, namespace, id) and bundle.exists():
+            remove_bundle(bundle)
+    if bundles:
+        time.sleep(_FORGOTTEN_AFTER)
+    return bool(bundles)
+
+
+def _can_be_cleaned_up(bundle: Path) -> bool:
+    # Of these containerd reads which runtime it is for; where it was killed before it wrote them it gives up.
+    return any((bundle / name).exists() for name in ("runtime", "shim-binary-path"))
+
+
+def _kill(shim: psutil.Process) -> Path | None:
+    try:
+        bundle = Path(shim.cwd())
+        shim.kill()
+    except psutil.Error:  # it has ended
+        return None
+    log.warning("a shim without a task was left of %s (pid %d), and is killed", bundle.name, shim.pid)
+    return bundle
+
+
+def _find(id: str, namespace: str, address: str) -> Iterator[psutil.Process]:
+    flags = {("-id", id), ("-namespace", namespace), ("-address", address)}
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        # What it is called is for whoever installed it to say, and its words can be in any order.
+        if line and "shim" in Path(line[0]).name and flags <= set(itertools.pairwise(line)):
+            yield process

@@ -1,0 +1,70 @@
+"""``pluginexec doctor``: can plugins run here, and what to do if not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import click
+
+from pluginexec.cli.colour import styled
+from pluginexec.cli.foreground import Signals
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.output import format_option, print_rows, put
+from pluginexec.cli.progress import progress
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.doctor.run import checkup
+
+FIELDS = ("name", "status", "found", "remedy")
+_COLOURS = {OK: "green", WARNING: "yellow", FAILURE: "red"}
+_INDENT = " " * 23
+
+
+@click.command(name="doctor")
+@format_option(FIELDS)
+@click.pass_obj
+def command(settings: Settings, format: str) -> int:
+    """Find out whether plugins can run here, and what to do if not.
+
+    Looks at the user, the programs that are needed, the kernel, the cgroups, the containerd that is used, the root and
+    what was left behind in it; then runs a tiny plugin, where need be on a containerd for this alone, and removes all
+    that it made. The exit code is 0 if nothing failed, warnings or not, else 1.
+    """
+    made: list[Check] = []
+    with Signals():
+        place = Place.of(settings.address, settings.namespace, settings.root)
+        if format == "table":
+            _print_screen(_collected(place, made))
+            _print_verdict(made)
+        else:
+            print_rows((asdict(check) for check in _collected(place, made)), format, [])
+    return int(any(check.status == FAILURE for check in made))
+
+
+def _collected(place: Place, made: list[Check]) -> Iterator[Check]:
+    checks = checkup(place)
+    while True:
+        with progress("looking at this machine"):
+            check = next(checks, None)
+        if check is None:
+            return
+        made.append(check)
+        yield check
+
+
+def _print_screen(checks: Iterator[Check]) -> None:
+    for check in checks:
+        put(f"{styled(check.status.ljust(9), _COLOURS[check.status], sys.stdout)}{check.name.ljust(12)}  {check.found}")
+        if check.remedy:
+            put(f"{_INDENT}-> {check.remedy}")
+
+
+def _print_verdict(made: list[Check]) -> None:
+    failures, warnings = (sum(check.status == status for check in made) for status in (FAILURE, WARNING))
+    if failures:
+        put(f"Plugins cannot run here, or not all of them: {failures} of {len(made)} checks failed.")
+    elif warnings:
+        put(f"Plugins can run here; {warnings} of {len(made)} checks gave a warning.")
+    else:
+        put("Plugins can run here.")

@@ -1,0 +1,121 @@
+"""``pluginexec events``: what happens to plugins, as it happens."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.humanize import rfc3339
+from pluginexec.cli.output import format_option, print_document, put
+from pluginexec.cli.templates import escaped
+from pluginexec.containerd.events import ALL_TOPICS
+from pluginexec.daemon.private import ensure
+from pluginexec.errors import InvalidArgument
+from pluginexec.host.events import Feed
+from pluginexec.host.history import ACTIONS, Event, now
+from pluginexec.host.records import Records
+from pluginexec.host.timestamps import parse_when
+
+FIELDS = ("time", "type", "action", "id", "attributes", "labels")
+_TYPE = "container"
+# docker's names in the line for a person; the JSON has ours.
+_NAMES = {"exit_code": "exitCode", "exec_id": "execID"}
+_INTERVAL = 0.5
+"""Seconds after which the records are looked at, where containerd tells nothing."""
+
+
+@click.command(name="events")
+@click.option("--since", metavar="TIME", help="First print what is known of the time since then.")
+@click.option("--until", metavar="TIME", help="Stop then.")
+@click.option(
+    "--filter", "-f", "filters", multiple=True, metavar="KEY=VALUE",
+    help="id=ID, container=ID, event=ACTION, label=KEY[=VALUE], type=container. Several of one key: any of them; of"
+    " different keys: all of them.",
+)  # fmt: skip
+@format_option(FIELDS)
+@click.pass_obj
+def command(settings: Settings, since: str | None, until: str | None, filters: tuple[str, ...], format: str) -> None:
+    """Print what happens to plugins, as it happens, until Ctrl-C.
+
+    The actions are create, start, die, oom, pause, unpause, exec_create, exec_start, exec_die and destroy. Starts and
+    ends are also told of what else runs in containerd's namespace.
+
+    A TIME is RFC 3339 (2026-11-24T01:02:03Z), Unix seconds, or how long ago (10m). containerd keeps no history: of
+    the time before, --since prints what the root still knows of each plugin that was not removed, which is its
+    creation, its last start and its last end.
+    """
+    began = now()
+    start = parse_when(since, began) if since else began
+    end = parse_when(until, began) if until else None
+    if start > began:
+        raise InvalidArgument(f"--since {since} has not come yet", hint="without it, events are printed from now on")
+    is_wanted = parse_filters(filters)
+    for event in _happening(settings, start, end):
+        if is_wanted(event):
+            _print(event, format)
+
+
+def _happening(settings: Settings, since: datetime, until: datetime | None) -> Iterator[Event]:
+    """Give the events from ``since`` until ``until``; containerd is needed only for what has not happened yet."""
+    feed = Feed(Records(settings.root), since)
+    with contextlib.ExitStack() as stack:
+        if until is None or until > now():
+            client = ensure(settings.address, settings.root).new_client(settings.namespace, feed)
+            stack.callback(client.close)
+            client.listen(ALL_TOPICS)
+        timeout = 0.0
+        while True:
+            for event in feed.take(timeout):
+                if until is None or event.time <= until:
+                    yield event
+            timeout = _INTERVAL if until is None else min(_INTERVAL, (until - now()).total_seconds())
+            if timeout <= 0:
+                return
+
+
+def _print(event: Event, format: str) -> None:
+    if format == "table":
+        details = {_NAMES.get(key, key): value for key, value in event.attributes.items()} | event.labels
+        shown = ", ".join(f"{key}={value}" for key, value in details.items())
+        line = f"{rfc3339(event.time)} {_TYPE} {event.action} {event.id}"
+        put(escaped(f"{line} ({shown})" if shown else line))
+        return
+    row = {"time": event.time, "type": _TYPE, "action": event.action, "id": event.id}
+    print_document({**row, "attributes": event.attributes, "labels": event.labels}, format)
+
+
+def parse_filters(filters: Iterable[str]) -> Callable[[Event], bool]:
+    """Return a test of all the filters; several values of one key are alternatives."""
+    wanted: dict[str, list[str]] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if not equals or key not in _TESTS:
+            raise InvalidArgument(f"filter {text!r} is not known: use {', '.join(_TESTS)} and a value, as in event=die")
+        _check_value(key, value)
+        wanted.setdefault("id" if key == "container" else key, []).append(value)
+    return lambda event: all(any(_TESTS[key](event, value) for value in values) for key, values in wanted.items())
+
+
+def _check_value(key: str, value: str) -> None:
+    possible = {"event": ACTIONS, "type": (_TYPE,)}.get(key)
+    if possible and value not in possible:
+        raise InvalidArgument(f"filter {key}={value!r} is not known: use one of {', '.join(possible)}")
+
+
+def _has_label(event: Event, text: str) -> bool:
+    key, equals, value = text.partition("=")
+    return key in event.labels and (not equals or event.labels[key] == value)
+
+
+_TESTS: dict[str, Callable[[Event, str], Any]] = {
+    "id": lambda event, value: event.id == value,
+    "container": lambda event, value: event.id == value,
+    "event": lambda event, value: event.action == value,
+    "label": _has_label,
+    "type": lambda event, value: True,
+}

@@ -1,0 +1,26 @@
+"""``pluginexec inspect``: all there is to know of plugins."""
+
+from __future__ import annotations
+
+import click
+
+from pluginexec.cli.each import for_each
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.id_completion import complete_id
+from pluginexec.cli.output import format_option, print_document
+from pluginexec.host.host import Host
+from pluginexec.host.views import details
+
+
+@click.command(name="inspect")
+@format_option(None, default="json", short=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_id)
+@click.pass_obj
+def command(settings: Settings, format: str, ids: tuple[str, ...]) -> int:
+    """Show all that is known of plugins: what was asked for, its state, its log file, and its OCI spec.
+
+    One JSON object a line; with --format '{{.State}}' one field of it, and '{{json .Spec.process.args}}' a part as
+    JSON.
+    """
+    host = Host(settings.root)
+    return for_each(ids, lambda id: print_document(details(host, host.records.resolve(id)), format), echo=False)

@@ -1,0 +1,25 @@
+"""``pluginexec kill``: send a signal to plugins."""
+
+from __future__ import annotations
+
+import click
+
+from pluginexec.cli.each import for_each
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.id_completion import complete_running
+from pluginexec.host.host import Host
+
+
+@click.command(name="kill")
+@click.option(
+    "--signal", "-s", default="KILL", show_default=True, metavar="SIGNAL", help="A name (TERM, SIGTERM) or a number."
+)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
+@click.pass_obj
+def command(settings: Settings, signal: str, ids: tuple[str, ...]) -> int:
+    """Send a signal to the init process of plugins, and do not wait.
+
+    After SIGKILL, or a plugin's stop signal, no restart policy starts it again.
+    """
+    host = Host(settings.root)
+    return for_each(ids, lambda id: host.kill(host.records.resolve(id), signal))

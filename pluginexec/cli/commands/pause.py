@@ -1,0 +1,23 @@
+"""``pluginexec pause``: freeze plugins."""
+
+from __future__ import annotations
+
+import click
+
+from pluginexec.cli.each import for_each
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.id_completion import complete_running
+from pluginexec.host.host import Host
+from pluginexec.host.pause import pause
+
+
+@click.command(name="pause")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
+@click.pass_obj
+def command(settings: Settings, ids: tuple[str, ...]) -> int:
+    """Freeze all processes of plugins, until 'pluginexec unpause'; they keep their memory and use no CPU.
+
+    Prints each id. One that does not run, or is paused already, is an error, and the others are paused all the same.
+    """
+    host = Host(settings.root)
+    return for_each(ids, lambda id: pause(host, host.records.resolve(id)))

@@ -1,0 +1,52 @@
+"""``pluginexec plugin call``: call a method of a managed plugin."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.id_completion import complete_enabled
+from pluginexec.cli.output import put
+from pluginexec.cli.progress import progress
+from pluginexec.cli.templates import to_json
+from pluginexec.errors import InvalidArgument
+from pluginexec.host.managed.manager import ManagedHost
+
+
+@click.command(name="call")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
+    help="How long the answer may take.",
+)  # fmt: skip
+@click.argument("name", metavar="NAME", shell_complete=complete_enabled)
+@click.argument("method", metavar="METHOD")
+@click.argument("body", metavar="[JSON|-]", required=False)
+@click.pass_obj
+def command(settings: Settings, name: str, method: str, body: str | None, timeout: float) -> None:
+    """Call a method of an enabled plugin, and print its answer: one line of JSON.
+
+    METHOD is one such as VolumeDriver.Create; JSON is what it is called with, as in '{"Name": "data"}', or '-' to read
+    that from stdin. What the plugin says in Err is an error.
+    """
+    host = ManagedHost(settings.root)
+    name = host.store.resolve(name)
+    parsed = _parsed(sys.stdin.read() if body == "-" else body)
+    with progress(f"calling {method}"):
+        answer = host.call(name, method, parsed, timeout)
+    if isinstance(answer, bytes):  # a stream, such as that of LogDriver.ReadLogs
+        sys.stdout.buffer.write(answer)
+    else:
+        put(to_json(answer))
+
+
+def _parsed(body: str | None) -> Any:
+    if body is None:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"the body is not json: {error}") from error

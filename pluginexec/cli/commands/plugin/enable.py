@@ -1,0 +1,29 @@
+"""``pluginexec plugin enable``: start a managed plugin."""
+
+from __future__ import annotations
+
+import click
+
+from pluginexec.cli.globals import Settings
+from pluginexec.cli.id_completion import complete_disabled
+from pluginexec.cli.progress import progress
+from pluginexec.host.managed.manager import ENABLE_TIMEOUT, ManagedHost
+
+
+@click.command(name="enable")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=ENABLE_TIMEOUT, show_default=True, metavar="SECONDS",
+    help="How long it may take until it has answered.",
+)  # fmt: skip
+@click.argument("name", metavar="NAME", shell_complete=complete_disabled)
+@click.pass_obj
+def command(settings: Settings, name: str, timeout: float) -> None:
+    """Start a plugin in the background, and wait until it answers on its socket to Plugin.Activate; print its name.
+
+    It goes on without any process of pluginexec. One that ends before it answers, or does not answer in time, is an
+    error that says why; nothing of it is left then but its log.
+    """
+    host = ManagedHost(settings.root)
+    with progress(f"enabling {name}"):
+        host.enable(host.store.resolve(name), settings.address, settings.namespace, timeout)
+    click.echo(name)

@@ -1,0 +1,81 @@
+"""``pluginexec run``: create a plugin and start it, in the foreground or in the background."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pluginexec.cli.container_options import ContainerFlags
+from pluginexec.cli.create_options import creating_options, planned
+from pluginexec.cli.errors import CLOSED_PIPE
+from pluginexec.cli.foreground import Signals, StandardStream
+from pluginexec.cli.globals import Settings
+from pluginexec.daemon.private import watched
+from pluginexec.errors import Unknown
+from pluginexec.host.host import Host
+from pluginexec.host.logs.drivers import attached_sinks
+from pluginexec.host.records import GLANCE_TIMEOUT, Record
+from pluginexec.types import ExitStatus
+
+
+# What follows the command of the plugin belongs to it.
+@click.command(name="run", context_settings={"allow_interspersed_args": False})
+@click.option("--detach", "-d", is_flag=True, help="Start it in the background, and print its id.")
+@creating_options
+@click.pass_obj
+def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked: Any) -> int:
+    """Create a plugin and start it.
+
+    In the foreground its stdout and stderr are passed on untouched; SIGINT, SIGTERM and SIGHUP go to the plugin, and
+    the third of them kills it; so does a reader that goes away, as of 'run ... | head'. The exit code is the plugin's,
+    128+n if signal n ended it, 125 for an error of pluginexec, 126 for a command that cannot be executed, and 127 for
+    one that is not there.
+
+    With -d it goes on without any process of pluginexec; 'pluginexec logs' shows what it printed.
+
+    Where nothing listens on containerd's address, a private containerd is started under the root directory.
+    """
+    if not detach and asked["restart"] != "no":
+        raise click.UsageError("--restart needs --detach: in the foreground, nobody is there to start it again")
+    with Signals() as signals:
+        record, spec = planned(settings, flags, detached=detach, **asked)
+        host = Host(settings.root)
+        host.records.create(record, spec)
+        try:
+            if detach:
+                host.start(record.id)
+                click.echo(record.id)
+                return 0
+            stdout, stderr = (StandardStream(descriptor, signals.reader_is_gone) for descriptor in (1, 2))
+            status = _in_foreground(host, record, signals, stdout, stderr)
+        except BaseException:
+            host.discard(record.id)
+            raise
+    if stdout.is_broken or stderr.is_broken:
+        return CLOSED_PIPE
+    if status.exit_code is None:
+        raise Unknown("it has ended, and nobody knows its exit code any more", operation="run", id=record.id)
+    return status.exit_code
+
+
+def _in_foreground(
+    host: Host, record: Record, signals: Signals, stdout: StandardStream, stderr: StandardStream
+) -> ExitStatus:
+    id = record.id
+    sinks = attached_sinks(record, host.records.directory(id), stdout, stderr)
+    with (
+        host.records.lock(id, GLANCE_TIMEOUT),
+        watched(record.address, host.records.root),
+        host.executor(record) as executor,
+        signals.forwarded(lambda number: executor.signal(id, number)) as started,
+    ):
+        host.launch(executor, record, *sinks)
+        started()
+        try:
+            status = executor.wait(id)
+        except BaseException:
+            executor.stop(id, timeout=0)
+            raise
+        host.ended(record, status)
+    return status

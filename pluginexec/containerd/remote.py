@@ -1,0 +1,72 @@
+"""Where containerd listens, which binaries to use, and how long to wait."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.ctr import Ctr, Runner, Subprocesses
+from pluginexec.containerd.events import Backend
+from pluginexec.errors import InvalidArgument, shown
+from pluginexec.validation import check_namespace
+
+DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
+LONGEST_TIMEOUT = 1e6
+"""Seconds; poll(2) takes 24 days of milliseconds, and more is an OverflowError in each command."""
+
+
+def _address_from_environment() -> str:
+    # ctr reads this variable too; an empty one counts as unset there.
+    return os.environ.get("CONTAINERD_ADDRESS") or DEFAULT_ADDRESS
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A containerd, and the commands that talk to it.
+
+    - ``address``: the path of its socket; by default ``$CONTAINERD_ADDRESS``, else ``/run/containerd/containerd.sock``;
+    - ``ctr``: the ``ctr`` to run, a name on the ``PATH`` or a path;
+    - ``runtime``: the OCI runtime, a name (``runc``, ``crun``) or a path; ``None`` leaves the choice to containerd,
+      whose own default is ``runc``;
+    - ``timeout``: seconds that one command may take. Deletions are given at least 60, because a deletion cut short
+      leaks the shim and blocks the id.
+
+    Nothing is tried here: a containerd that is not there shows at the first operation, as ``Unavailable``.
+    Raises ``InvalidArgument`` for an address that is no path and for a timeout that is not positive, or over 11 days.
+    """
+
+    address: str = field(default_factory=_address_from_environment)
+    ctr: str = "ctr"
+    runtime: str | None = None
+    timeout: float = 30.0
+    runner: Runner = field(default_factory=Subprocesses, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.address, str) or not self.address or "\0" in self.address:
+            raise InvalidArgument(f"address {shown(self.address)} is not the path of a socket")
+        if "://" in self.address:
+            # ctr takes the whole of "unix:///x" for a path, and then waits for it.
+            raise InvalidArgument(f"address {self.address!r} has a scheme; ctr wants the bare path of the socket")
+        for name, value in (("ctr", self.ctr), ("runtime", self.runtime or "runc")):
+            if not isinstance(value, (str, os.PathLike)):
+                raise InvalidArgument(f"{name} {shown(value)} is neither a name nor a path")
+        if not isinstance(self.timeout, (int, float)) or not 0 < self.timeout <= LONGEST_TIMEOUT:
+            raise InvalidArgument(f"timeout {shown(self.timeout)} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
+
+    def listens(self) -> bool:
+        """Tell whether something listens on the socket; what else keeps us from it is told by the first operation."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.address)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except (OSError, ValueError):
+                return True
+        return True
+
+    def new_client(self, namespace: str, backend: Backend | None = None) -> Client:
+        """Return a client for one namespace, whose ``listen`` delivers containerd's events to ``backend``."""
+        ctr = Ctr(self.runner, self.ctr, self.address, check_namespace(namespace), self.timeout)
+        return Client(ctr, runtime=self.runtime, backend=backend)

@@ -1,0 +1,169 @@
+"""End what a private containerd ran: through it, and then whatever is left, without it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pluginexec.containerd.client import Client
+from pluginexec.containerd.ctr import run_command
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon.files import DaemonFiles
+from pluginexec.errors import NotFound, PluginExecError
+from pluginexec.linux.mounts import mount_points_below
+
+log = logging.getLogger(__name__)
+
+_DELETIONS = 8
+_TASKS = "io.containerd.runtime.v2.task"
+_RUNC_ROOT = "/run/containerd/runc"
+_SHIM_GRACE = 1.0
+_KILL_TIMEOUT = 5.0
+_ROUNDS = 3
+_UMOUNT_TIMEOUT = 10.0
+
+
+def delete_everything(remote: Remote, namespaces: Iterable[str] | None = None) -> bool:
+    """Delete all tasks by force, and all containers, in these namespaces or all; tell whether that went well."""
+    try:
+        work = [
+            (client, id, id in tasks)
+            for client in map(remote.new_client, namespaces or remote.new_client("default").namespaces())
+            for tasks in (client.tasks(),)
+            for id in sorted({*tasks, *client.containers()})
+        ]
+    except PluginExecError as error:
+        log.warning("the tasks cannot be listed: %s", error)
+        return False
+    # Leaving the block waits for every deletion, come what may: one that is cut short leaks its shim.
+    with ThreadPoolExecutor(_DELETIONS, thread_name_prefix="pluginexec-delete") as pool:
+        return all(list(pool.map(delete_container, *zip(*work, strict=True)))) if work else True
+
+
+def delete_container(client: Client, id: str, has_task: bool) -> bool:
+    """Delete a container, and first, by force, its task; tell whether that went well, and log it if not."""
+    try:
+        if has_task:
+            with contextlib.suppress(NotFound):
+                client.delete_task(id, force=True)
+        with contextlib.suppress(NotFound):
+            client.delete_container(id)
+    except PluginExecError as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
+def sweep(files: DaemonFiles, remote: Remote) -> None:
+    """End what outlived containerd: shims and all below them, loggers, the OCI runtime's containers, mounts."""
+    _wait(list(shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
+    kill_processes(files)
+    for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
+        _delete_runtime_state(remote, bundle)
+    for directory in (files.state, files.root):
+        for point in reversed(mount_points_below(directory)):
+            if point != os.path.realpath(directory):  # that one is of whoever chose the directory
+                _unmount(remote, point)
+
+
+def _unmount(remote: Remote, point: str) -> None:
+    argv = ["umount", "--lazy", "--", point]
+    with _logged():
+        run_command(remote.runner, argv, _UMOUNT_TIMEOUT, operation="unmount", id=point)
+
+
+def kill_processes(files: DaemonFiles) -> None:
+    """SIGKILL our shims with all that is below them, and our loggers."""
+    kill_trees(lambda: [*shims(files.address), *_loggers(files.state)])
+
+
+def kill_trees(find: Callable[[], Iterable[psutil.Process]]) -> None:
+    """SIGKILL what is found, with all that is below it; psutil compares the creation time first."""
+    for _ in range(_ROUNDS):  # what is killed may have forked just before
+        found = {process.pid: process for top in find() for process in [top, *_descendants(top)]}
+        if not found:
+            return
+        for process in found.values():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        _wait(list(found.values()), _KILL_TIMEOUT)
+    log.error("still there after SIGKILL: pids %s", sorted(found))
+
+
+def _wait(processes: list[psutil.Process], timeout: float) -> None:
+    # By pidfd, to which a zombie has ended; psutil would wait for init to reap it. One at a time: they may be many.
+    deadline = time.monotonic() + timeout
+    for process in processes:
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(process.pid)
+            try:
+                poll = select.poll()
+                poll.register(pidfd, select.POLLIN)
+                poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            finally:
+                os.close(pidfd)
+
+
+def shims(address: str) -> Iterator[psutil.Process]:
+    """Find the shims of the containerd at this address."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name().startswith("containerd-shim"):
+                line = process.cmdline()
+                if ("-address", address) in itertools.pairwise(line):
+                    yield process
+
+
+def _loggers(state: Path) -> Iterator[psutil.Process]:
+    # A logger's copiers outlive its shim when nobody reads what they write; they still are in the bundle's directory,
+    # though that is deleted. The variable is the shim's; a person's shell in that directory has none.
+    bundles = f"{state / _TASKS}{os.sep}"
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd().startswith(bundles) and "CONTAINER_ID" in process.environ():
+                yield process
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _delete_runtime_state(remote: Remote, bundle: Path) -> None:
+    # The shim would have done this: the container's cgroups go with the runtime's state.
+    options = _read_options(bundle / "options.json")
+    root = Path(options.get("root") or _RUNC_ROOT)
+    runtime = options.get("binary_name") or None
+    with _logged():
+        client = dataclasses.replace(remote, runtime=runtime).new_client(bundle.parent.name)
+        client.delete_runtime_state(bundle.name, root)
+
+
+def _read_options(path: Path) -> dict[str, Any]:
+    try:
+        options = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return options if isinstance(options, dict) else {}
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except PluginExecError as error:
+        log.warning("%s", error)

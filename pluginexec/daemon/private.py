@@ -1,0 +1,115 @@
+"""The private containerd of a root: started by the first command that needs one, and left to the next.
+
+Where something listens on the chosen address, that is used, and nothing is started. Else it is the containerd under
+``ROOT/containerd``, which runs until ``pluginexec daemon stop``: of two commands that want to start it the one that
+has the lock does, and the other waits for the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon.containerd import Containerd
+from pluginexec.daemon.files import DaemonFiles, Taken
+from pluginexec.daemon.supervisor import STARTUP_TIMEOUT
+from pluginexec.errors import InvalidArgument, Unavailable
+
+log = logging.getLogger(__name__)
+
+_POLL = 0.02
+
+
+def choose(address: str | None) -> Remote:
+    """Return the containerd that was asked for; ``None`` asks for ``$CONTAINERD_ADDRESS``, else the machine's."""
+    return Remote() if address is None else Remote(address)
+
+
+def directory(root: str | os.PathLike[str]) -> Path:
+    """Return where the files of a root's private containerd are."""
+    return Path(root) / "containerd"
+
+
+def private_address(root: str | os.PathLike[str]) -> str:
+    """Return where a root's private containerd listens; ``InvalidArgument`` for a root whose path is too long."""
+    return DaemonFiles(directory(root)).address
+
+
+def is_private(address: str, root: str | os.PathLike[str]) -> bool:
+    """Tell whether an address is that of a root's private containerd; a root with a long path can have none."""
+    try:
+        return address == private_address(root)
+    except InvalidArgument:
+        return False
+
+
+def ensure(address: str | None, root: str | os.PathLike[str]) -> Remote:
+    """Return a containerd that listens: the chosen one, else the private one of the root, started where need be.
+
+    What is started is left running. Raises what ``Containerd`` and its ``start`` do, and ``Unavailable`` if another
+    process has the private one in its hands and it does not come up in time.
+    """
+    chosen = choose(address)
+    return chosen if chosen.listens() else ensure_private(root, chosen.address)
+
+
+def ensure_private(root: str | os.PathLike[str], instead_of: str = "") -> Remote:
+    """As ``ensure``, for the private one alone; ``instead_of`` is the address where nothing listens, to be told."""
+    containerd = Containerd(directory(root), leave_tasks=True)
+    deadline = time.monotonic() + STARTUP_TIMEOUT
+    while not containerd.remote.listens():
+        if _start(containerd, instead_of):
+            containerd.leave()
+            break
+        # Whoever has the lock is starting it, or watches it and will start it again; if that fails, it is our turn.
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"the private containerd at {containerd.address!r} did not come up within {STARTUP_TIMEOUT:g} s, "
+                "and another process has it in its hands",
+                hint=f"see {containerd.log_path}",
+            )
+        time.sleep(_POLL)
+    return containerd.remote
+
+
+@contextlib.contextmanager
+def watched(address: str | None, root: str | os.PathLike[str], patience: float = 0.0) -> Iterator[Remote]:
+    """As ``ensure``; a private one is started again when it dies, for as long as this is entered, and then left.
+
+    Only one process can watch it: where another one does, and still does after ``patience`` seconds, this one merely
+    uses it.
+    """
+    chosen = choose(address)
+    if chosen.listens() and not is_private(chosen.address, root):
+        yield chosen
+        return
+    containerd = Containerd(directory(root), leave_tasks=True)
+    deadline = time.monotonic() + patience
+    while not (ours := _start(containerd, chosen.address)) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    if not ours:
+        yield ensure_private(root, chosen.address)
+        return
+    try:
+        yield containerd.remote
+    finally:
+        containerd.leave()
+
+
+def _start(containerd: Containerd, instead_of: str) -> bool:
+    """Start or adopt it; tell whether the lock is ours."""
+    listened = containerd.remote.listens()
+    try:
+        containerd.start()
+    except Taken:
+        return False
+    if not listened:
+        other = instead_of not in ("", containerd.address)
+        what = f"no containerd at {instead_of}; a private one" if other else "a private containerd"
+        log.warning("%s runs at %s (log: %s)", what, containerd.address, containerd.log_path)
+    return True

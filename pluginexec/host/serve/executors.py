@@ -1,0 +1,51 @@
+"""The executors of ``pluginexec serve``: one for each containerd, namespace and runtime that its plugins name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pluginexec.containerd.remote import Remote
+from pluginexec.executor.executor import Executor
+from pluginexec.host.records import Record
+from pluginexec.types import ExitStatus
+
+STARTS_AT_ONCE = 8
+"""How many plugins may be looked for or started at the same time: each takes some processes of ``ctr``."""
+
+_Key = tuple[str, str, str | None]
+
+
+class Executors:
+    """Executors that share the root; ``on_exit`` is called with the id of each plugin that has ended."""
+
+    def __init__(self, root: Path, on_exit: Callable[[str], None]) -> None:
+        self._root = root
+        self._on_exit = on_exit
+        self._lock = threading.Lock()
+        self._executors: dict[_Key, Executor] = {}
+        self.turns = threading.BoundedSemaphore(STARTS_AT_ONCE)
+        self.closed = threading.Event()
+        """Set when no executor does anything any more."""
+
+    def of(self, record: Record) -> Executor:
+        """Return the executor for a plugin; it is made if there is none yet."""
+        key = (record.address, record.namespace, record.runtime)
+        with self._lock:  # to make one talks to nobody
+            if key not in self._executors:
+                remote = Remote(record.address, runtime=record.runtime)
+                self._executors[key] = Executor(self._root, remote, self, namespace=record.namespace, shared=True)
+            return self._executors[key]
+
+    def handle_exit_event(self, id: str, status: ExitStatus) -> None:
+        """Pass on that a plugin has ended; how, the executor tells whoever asks."""
+        self._on_exit(id)
+
+    def close(self) -> None:
+        """Let go of all plugins; they go on."""
+        with self._lock:
+            executors = list(self._executors.values())
+        for executor in executors:
+            executor.close()
+        self.closed.set()

@@ -1,0 +1,274 @@
+"""``pluginexec serve``: keeps the plugins of one root, each with a guardian.
+
+::
+
+    ROOT/serve.lock     flock: one serve per root
+    ROOT/serve.sock     datagram socket: any datagram means "look at the records again"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal as _signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.daemon.restarter import Keeper
+from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
+from pluginexec.host.adopt import adopt, strangers
+from pluginexec.host.host import Host
+from pluginexec.host.serve.executors import Executors
+from pluginexec.host.serve.plugin_supervisor import Guardian, Order, is_wanted
+from pluginexec.host.serve.sd_notify import Notifier
+from pluginexec.root import file_error, take_lock
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 30.0
+"""Seconds after which the records are looked at, though nobody asked for it."""
+_ENDS = (_signal.SIGTERM, _signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``serve`` was asked for.
+
+    - ``address``, ``namespace``: of plugins that have no record;
+    - ``live_restore``: in the end, leave the plugins running;
+    - ``stop_timeout``: else, how many seconds they have before they are killed.
+    """
+
+    address: str | None
+    namespace: str
+    live_restore: bool = False
+    stop_timeout: float = 10.0
+
+
+class Serve:
+    """The supervisor of a root; all but the guardians' work is done on the thread that calls ``run``."""
+
+    def __init__(self, root: Path, options: Options, notifier: Notifier) -> None:
+        self._host = Host(root)
+        self._options = options
+        self._notifier = notifier
+        self._executors = Executors(root, self._wake_guardian)
+        self._guardians: dict[str, Guardian] = {}
+        self._keeper: Keeper | None = None
+        self._changes = -1
+        self._complained: set[str] = set()
+        self._strangers_due = True
+        self._ready_due = True
+        self._status = ""
+
+    def run(self, signals: int) -> None:
+        """Keep the plugins until SIGTERM or SIGINT; ``signals``: a pipe that has the number of each, as a byte.
+
+        Raises ``FailedPrecondition`` if another process does, ``InvalidArgument`` or ``PermissionDenied`` for a root
+        that cannot be used.
+        """
+        with ExitStack() as held:
+            requests = held.enter_context(_requests(self._host.records.root))
+            self._changes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            held.callback(os.close, self._changes)
+            try:
+                self._serve(signals, requests)
+            finally:
+                self._end(signals)
+
+    def _serve(self, signals: int, requests: socket.socket) -> None:
+        poll = _poll(signals, requests.fileno(), self._changes)
+        self._look(at_start=True)
+        look_at = time.monotonic() + LOOK_EVERY
+        while True:
+            self._reap()
+            self._report()
+            readable = [each for each, _ in poll.poll(max(0.0, look_at - time.monotonic()) * 1000)]
+            if self._changes in readable:
+                os.eventfd_read(self._changes)
+            number = os.read(signals, 1)[0] if signals in readable else 0
+            if number in _ENDS:
+                log.info("ending: %s", _signal.Signals(number).name)
+                return
+            if number == _signal.SIGHUP:
+                self._reload()
+            if requests.fileno() in readable:
+                _drain(requests)
+            if number or requests.fileno() in readable or time.monotonic() >= look_at:
+                self._look()
+                look_at = time.monotonic() + LOOK_EVERY
+
+    def _reload(self) -> None:
+        log.info("reloading")
+        self._notifier.reloading()
+        self._strangers_due = self._ready_due = True
+
+    def _look(self, *, at_start: bool = False) -> None:
+        """See that each plugin that needs one has a guardian, and that each guardian looks at its plugin."""
+        if self._strangers_due:
+            self._adopt_strangers()
+        for id in reversed(self._host.records.ids()):  # the oldest first
+            guardian = self._guardians.get(id)
+            if guardian:
+                guardian.wake()
+                continue
+            try:
+                if self._is_due(id, at_start):
+                    self._guard(id, at_start)
+            except PluginExecError as error:
+                self._complain(f"{id}: {error}")
+
+    def _is_due(self, id: str, at_start: bool) -> bool:
+        state, record = self._host.records.state(id), self._host.records.record(id)
+        return (
+            state.status in ("running", "restarting")
+            or self._host.files(id).exist()
+            or is_wanted(self._host, record, state, at_start=at_start)
+        )
+
+    def _guard(self, id: str, at_start: bool) -> None:
+        self._keep_containerd(self._host.records.record(id).address)
+        guardian = Guardian(
+            self._host, id, self._executors, self._note_change, at_start=at_start, patience=self._options.stop_timeout
+        )
+        try:
+            guardian.start()
+        except RuntimeError as error:
+            raise Unavailable(f"no thread can be had for it: {error}") from error
+        self._guardians[id] = guardian
+
+    def _keep_containerd(self, address: str) -> None:
+        root = self._host.records.root
+        if self._keeper is None and is_private(address, root):
+            keeper = Keeper(root)
+            keeper.start()
+            self._keeper = keeper
+
+    def _adopt_strangers(self) -> None:
+        """Make records of plugins without one; once, and again if that fails for now."""
+        self._strangers_due = False
+        for id in strangers(self._host):
+            try:
+                adopt(self._host, id, self._address_of_strangers(), self._options.namespace)
+                log.info("%s: adopted, it had no record", id)
+            except PluginExecError as error:
+                self._strangers_due = True
+                self._complain(f"{id}: it cannot be adopted: {error}")
+
+    def _address_of_strangers(self) -> str:
+        chosen = choose(self._options.address)
+        # None is started: what another containerd does not know would count as ended.
+        if chosen.listens():
+            return chosen.address
+        with contextlib.suppress(InvalidArgument):  # a root whose path is too long for a private one
+            private = private_address(self._host.records.root)
+            if Remote(private).listens():
+                return private
+        raise Unavailable(f"nothing listens at {chosen.address}")
+
+    def _wake_guardian(self, id: str) -> None:
+        guardian = self._guardians.get(id)
+        if guardian:
+            guardian.wake()
+
+    def _note_change(self) -> None:
+        os.eventfd_write(self._changes, 1)
+
+    def _reap(self) -> None:
+        """Bury the guardians that are over; look again where one was woken too late."""
+        over = [guardian for guardian in self._guardians.values() if guardian.is_over]
+        woken_late = False
+        for guardian in over:
+            woken_late = guardian.join() or woken_late
+            del self._guardians[guardian.id]
+        if woken_late:
+            self._look()
+
+    def _report(self) -> None:
+        """Tell systemd what there is, and that all is restored once it is."""
+        doing = Counter(guardian.doing for guardian in list(self._guardians.values()))
+        status = ", ".join(f"{doing[word]} {word}" for word in ("running", "restarting", "waiting") if doing[word])
+        status = f"plugins: {status or 'none'}"
+        if self._ready_due:
+            if all(guardian.has_looked.is_set() for guardian in self._guardians.values()):
+                self._ready_due = False
+                self._notifier.ready(status)
+                log.info("ready; %s", status)
+        elif status != self._status:
+            self._notifier.status(status)
+        self._status = status
+
+    def _complain(self, message: str) -> None:
+        if message not in self._complained:
+            self._complained.add(message)
+            log.warning("%s", message)
+
+    def _end(self, signals: int) -> None:
+        """Leave the plugins or stop them, as was asked for; then let go of all."""
+        leave = self._options.live_restore
+        self._notifier.stopping("leaving the plugins running" if leave else "stopping the plugins")
+        for guardian in self._guardians.values():
+            guardian.tell(Order.LEAVE if leave else Order.STOP)
+        if leave:
+            self._executors.close()
+        poll = _poll(signals, self._changes)
+        while any(not guardian.is_over for guardian in self._guardians.values()):
+            readable = [each for each, _ in poll.poll()]
+            if self._changes in readable:
+                os.eventfd_read(self._changes)
+            if signals in readable and os.read(signals, 1)[0] in _ENDS and not leave:
+                for guardian in self._guardians.values():
+                    guardian.tell(Order.KILL)
+        for guardian in self._guardians.values():
+            guardian.join()
+        self._executors.close()
+        if self._keeper:
+            self._keeper.close()
+
+
+@contextlib.contextmanager
+def _requests(root: Path) -> Iterator[socket.socket]:
+    """Lock the root, and listen to those who ask us to look."""
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = take_lock(root / "serve.lock")
+    except OSError as error:
+        raise file_error(error, f"root directory {str(root)!r} cannot be used") from error
+    if lock is None:
+        hint = "stop that one first, or give this one another --root"
+        raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(root)!r}", hint=hint)
+    path = root / "serve.sock"
+    with ExitStack() as held:
+        held.callback(os.close, lock)
+        requests = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+        try:
+            path.unlink(missing_ok=True)
+            requests.bind(str(path))
+        except OSError as error:
+            if error.errno is None:  # Python's own: the path is too long
+                raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --root") from error
+            raise file_error(error, f"socket {str(path)!r} cannot be made") from error
+        held.callback(path.unlink, missing_ok=True)
+        yield requests
+
+
+def _poll(*descriptors: int) -> select.poll:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return poll
+
+
+def _drain(requests: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            requests.recv(16)

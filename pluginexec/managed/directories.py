@@ -1,0 +1,82 @@
+"""The directories of one plugin on the host: the one for its socket, and the one in which its mounts appear.
+
+::
+
+    DIRECTORY/
+      exec/                the plugin's /run/docker/plugins, with its socket
+      propagated-mount/    a shared mount while the plugin is enabled, where its configuration asks for that
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from pluginexec.linux import libc
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.config import PluginConfig
+from pluginexec.root import file_error
+
+log = logging.getLogger(__name__)
+
+
+class Places:
+    """The directories of one plugin, under one of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.exec_dir = directory / "exec"
+        self.propagated_mount = directory / "propagated-mount"
+
+    def prepare(self, config: PluginConfig) -> None:
+        """Make the directories for a start, without the socket of the last life, and the shared mount.
+
+        Raises ``PermissionDenied`` where this user may not mount, and as files are refused.
+        """
+        try:
+            self.clear()
+            self.exec_dir.mkdir(mode=0o700, parents=True)
+            # Whom the plugin runs as must be able to make its socket.
+            os.chown(self.exec_dir, config.uid, config.gid)
+            if config.propagated_mount:
+                self.propagated_mount.mkdir(mode=0o755, exist_ok=True)
+                libc.mount(str(self.propagated_mount), str(self.propagated_mount), libc.MS_BIND)
+                libc.mount("none", str(self.propagated_mount), libc.MS_SHARED | libc.MS_REC)
+        except OSError as error:
+            self.clear()
+            raise file_error(error, f"directory {str(self.directory)!r} cannot be prepared") from error
+        except BaseException:
+            self.clear()
+            raise
+
+    def clear(self) -> None:
+        """Unmount what the plugin has mounted, and our own mount; remove the socket. May be called at any time.
+
+        What the plugin has stored in its propagated mount, on this file system, stays.
+        """
+        if not unmount_below(self.directory):
+            log.warning("something is still mounted below %s, which is left as it is", self.directory)
+            return
+        shutil.rmtree(self.exec_dir, ignore_errors=True)
+        for path in (self.propagated_mount, self.directory):
+            with contextlib.suppress(OSError):  # never there, or something is stored in it
+                path.rmdir()
+
+    def remove(self) -> None:
+        """Clear them, and remove what the plugin has stored; what others keep in the directory stays."""
+        self.clear()
+        if not mount_points_below(self.directory):
+            shutil.rmtree(self.propagated_mount, ignore_errors=True)
+            with contextlib.suppress(OSError):  # never there, or something else is in it
+                self.directory.rmdir()
+
+
+def unmount_below(directory: Path) -> bool:
+    """Unmount all that is mounted on a directory and below it, the last first; tell whether nothing is left."""
+    for point in reversed(mount_points_below(directory)):
+        with contextlib.suppress(OSError):  # went with another one, to which it was propagated
+            libc.unmount(point)
+    return not mount_points_below(directory)

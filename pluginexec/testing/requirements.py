@@ -1,0 +1,31 @@
+"""Whether this machine can run containers, found out without starting a process."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pluginexec.containerd.remote import Remote
+from pluginexec.doctor.check import FAILURE, Place
+from pluginexec.doctor.machine_checks import INSTALL, check_cgroups, check_kernel, check_namespaces, check_user
+from pluginexec.testing.options import Settings
+
+_CHECKS = (check_user, check_kernel, check_namespaces, check_cgroups)
+
+
+def why_not(settings: Settings) -> str | None:
+    """Return why no container can be run here, and what to do; ``None`` where nothing speaks against it."""
+    listening = Remote(settings.address) if settings.address else None
+    if listening and not listening.listens():
+        return f"no containerd listens at {settings.address}: start it, or do without pluginexec_address"
+    # Only a containerd that listens may have what we lack; who we are matters all the same.
+    place = Place(settings.address, "default", Path("/"), None)
+    for check in _CHECKS:
+        found = check(place)
+        if found.status == FAILURE:
+            return f"{found.found}: {found.remedy}"
+    private = () if listening else ("containerd", "containerd-shim-runc-v2")
+    for program in ("ctr", settings.runtime or "runc", *private):
+        if shutil.which(program) is None:
+            return f"no {program} on the PATH: {INSTALL}"
+    return None
