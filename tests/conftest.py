@@ -23,9 +23,9 @@ from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remo
 from pluginexec.containerd.client import Client
 from pluginexec.daemon import cleanup as leftovers
 from pluginexec.testing.rootfs import make_rootfs
-from tests.tools import embedded
-from tests.tools.harness import Exits, held_descriptors, live_children, our_threads, wait_until
-from tests.tools.plugins import Plugins
+from tests.support import embedded
+from tests.support.harness import Exits, held_descriptors, live_children, our_threads, wait_until
+from tests.support.plugins import Plugins
 
 _numbers = itertools.count(1)
 

@@ -21,7 +21,7 @@ from typing import Any
 from pluginexec import Containerd, EventInfo, EventType, Executor, ExitStatus, default_spec
 from pluginexec.testing.rootfs import make_rootfs
 from tests.bench.meter import Meter, metered
-from tests.tools.harness import PATIENCE
+from tests.support.harness import PATIENCE
 
 BLOB_SIZE = 1 << 22
 """Bytes of the file that plugins print again and again; random, so that its order can be checked."""

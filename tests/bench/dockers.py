@@ -18,8 +18,8 @@ from tests.bench.effort import Effort
 from tests.bench.memory import ANONYMOUS, RSS, held
 from tests.bench.rows import Measured, Row, against_peer, at_least, at_most
 from tests.bench.spread import alternate, ratios, spread
-from tests.tools.dockerd import PLUGINS, Dockerd, running_dockerd
-from tests.tools.managed_plugins.bundles import make_bundle
+from tests.support.dockerd import PLUGINS, Dockerd, running_dockerd
+from tests.support.managed_plugins.bundles import make_bundle
 
 _NAME = "volume"
 _SOCKET = "volume.sock"

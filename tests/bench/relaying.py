@@ -20,7 +20,7 @@ from tests.bench.foreground import Foreground
 from tests.bench.plot import Panel, Series
 from tests.bench.rows import Measured, Row, against_peer
 from tests.bench.spread import alternate, ratios, spread
-from tests.tools.harness import wait_until
+from tests.support.harness import wait_until
 
 _CHUNK = 1 << 17
 """What the peer's reader reads at once; our relay does too."""

@@ -15,7 +15,7 @@ from tests.bench.foreground import Foreground
 from tests.bench.rows import Measured, against_peer
 from tests.bench.sides import Counter, Ours
 from tests.bench.spread import alternate
-from tests.tools.harness import wait_until
+from tests.support.harness import wait_until
 
 _LINE = "a small line of a plugin"
 # A line every 50 ms, each of which wakes whoever relays it; "read -t" waits without another process.

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tools.debian import unpacked
+from tests.support.debian import unpacked
 
 VERSION_VARIABLE = "PLUGINEXEC_TESTS_CONTAINERD"
 """Tells the tests which version they are meant to run on."""

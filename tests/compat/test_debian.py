@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import debian
-from tests.tools.fakes import fake_command
+from tests.support import debian
+from tests.support.fakes import fake_command
 
 MIRROR = 'case "$*" in *indextargets*) echo Packages main Debian http://mirror/debian; exit;; esac'
 DOWNLOAD = f'{MIRROR}; case "$*" in *" download "*) touch x_1.deb;; esac'

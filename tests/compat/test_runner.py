@@ -18,8 +18,8 @@ import pytest
 from pluginexec.containerd.versions import TRIED
 from tests.compat import __main__ as runner
 from tests.compat.selected import COMMANDS, VERSION_VARIABLE, Selected, selected_from
-from tests.tools.fakes import fake_command
-from tests.tools.harness import PATIENCE, wait_until
+from tests.support.fakes import fake_command
+from tests.support.harness import PATIENCE, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 

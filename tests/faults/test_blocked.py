@@ -23,10 +23,10 @@ from pluginexec.executor.exits import DELETIONS_AT_ONCE, TURN_TIMEOUT
 from pluginexec.streams import streams as streams_module
 from pluginexec.streams.streams import DRAIN_IDLE, PIPE_SIZE, STOP_TIMEOUT
 from pluginexec.types import TaskState
-from tests.executor.test_lives import FOREVER
-from tests.tools.containers import wait_for_state
-from tests.tools.harness import PATIENCE, Buffer, Exits, Gate, our_threads, wait_until
-from tests.tools.shortages import holders
+from tests.integration.executor.test_lives import FOREVER
+from tests.support.containers import wait_for_state
+from tests.support.harness import PATIENCE, Buffer, Exits, Gate, our_threads, wait_until
+from tests.support.shortages import holders
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]

@@ -22,11 +22,11 @@ from pluginexec import Executor, Remote
 from pluginexec.containerd.client import Client
 from pluginexec.linux.pidfd import GRACE
 from pluginexec.types import TaskState
-from tests.tools.agent import Agent, Failed
-from tests.tools.containers import wait_for_state
-from tests.tools.debian import unpacked
-from tests.tools.fakes import fake_command
-from tests.tools.harness import PATIENCE, Exits, wait_until
+from tests.support.agent import Agent, Failed
+from tests.support.containers import wait_for_state
+from tests.support.debian import unpacked
+from tests.support.fakes import fake_command
+from tests.support.harness import PATIENCE, Exits, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 NewId = Callable[[], str]

@@ -23,8 +23,8 @@ from pluginexec import (
     Remote,
     Unavailable,
 )
-from tests.tools.fleet import KERNEL_TELLS_CODES, MORTAL_KINDS, Member, assert_nothing_left
-from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.support.fleet import KERNEL_TELLS_CODES, MORTAL_KINDS, Member, assert_nothing_left
+from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]

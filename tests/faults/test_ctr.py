@@ -30,10 +30,10 @@ from pluginexec import (
 from pluginexec.containerd.client import DELETE_TIMEOUT, Client
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.types import TaskState
-from tests.tools.debian import CACHE
-from tests.tools.fleet import signal_stream
-from tests.tools.harness import PATIENCE, Buffer, Exits, live_children, wait_until
-from tests.tools.wrapper import Wrapper
+from tests.support.debian import CACHE
+from tests.support.fleet import signal_stream
+from tests.support.harness import PATIENCE, Buffer, Exits, live_children, wait_until
+from tests.support.wrapper import Wrapper
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]

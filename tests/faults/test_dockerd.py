@@ -23,9 +23,9 @@ from pluginexec.containerd.client import Client
 from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
 from tests.conftest import shims
-from tests.tools.containers import wait_for_state
-from tests.tools.dockerd import PLUGINS, Dockerd, running_dockerd
-from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.support.containers import wait_for_state
+from tests.support.dockerd import PLUGINS, Dockerd, running_dockerd
+from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
 
 LAST = 5000
 LAST_WORDS = "".join(f"{i}\n" for i in range(1, LAST + 1)).encode()

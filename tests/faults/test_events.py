@@ -25,10 +25,10 @@ import pytest
 
 from pluginexec import Executor, ExitStatus, Remote
 from pluginexec.containerd.ctr import kill_group
-from tests.tools import mangler
-from tests.tools.fleet import signal_stream
-from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
-from tests.tools.wrapper import Wrapper
+from tests.support import mangler
+from tests.support.fleet import signal_stream
+from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.support.wrapper import Wrapper
 
 Shell = Callable[..., dict[str, Any]]
 

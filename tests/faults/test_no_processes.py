@@ -17,9 +17,9 @@ import pytest
 
 from pluginexec import Remote
 from pluginexec.containerd.client import Client
-from tests.tools.agent import Agent, Failed
-from tests.tools.harness import wait_until
-from tests.tools.shortages import ProcessLimit, holders
+from tests.support.agent import Agent, Failed
+from tests.support.harness import wait_until
+from tests.support.shortages import ProcessLimit, holders
 
 Shell = Callable[..., dict[str, Any]]
 NewId = Callable[[], str]

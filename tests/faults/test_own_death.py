@@ -1,7 +1,7 @@
 """Our own process is SIGKILLed at any moment; the next executor loses nothing, doubles nothing, and no id is blocked.
 
-Real: containerd, the containers, an executor in a process of its own (``tests/tools/worker.py``), its SIGKILL. Where a
-death must fall into one certain moment, a script around the real ``ctr`` kills the process that called it.
+Real: containerd, the containers, an executor in a process of its own (``tests/support/worker.py``), its SIGKILL. Where
+a death must fall into one certain moment, a script around the real ``ctr`` kills the process that called it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import pytest
 from pluginexec import AlreadyExists, Executor, ExitStatus, NotFound, Remote
 from pluginexec.containerd.client import Client
 from pluginexec.streams.relay import CHUNK
-from tests.tools.bytemodel import gaps, numbered
-from tests.tools.fakes import fake_command
-from tests.tools.harness import PATIENCE, Exits, wait_until
-from tests.tools.worker import FileWriter, Worker
+from tests.support.bytemodel import gaps, numbered
+from tests.support.fakes import fake_command
+from tests.support.harness import PATIENCE, Exits, wait_until
+from tests.support.worker import FileWriter, Worker
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]

@@ -18,9 +18,9 @@ import pytest
 
 from pluginexec import Executor
 from pluginexec.cleanup.loggers import LOGGER_TIMEOUT
-from tests.tools.bytemodel import gaps, numbered
-from tests.tools.fleet import KINDS, Member, assert_nothing_left, processes_of
-from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.support.bytemodel import gaps, numbered
+from tests.support.fleet import KINDS, Member, assert_nothing_left, processes_of
+from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 CAT_HOLDS = 1 << 17

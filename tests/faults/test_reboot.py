@@ -24,8 +24,8 @@ from pluginexec.containerd.client import Client
 from pluginexec.daemon.cleanup import kill_processes
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.linux.cgroups import remove_cgroups
-from tests.tools.fleet import KINDS, Member, assert_nothing_left, processes_of
-from tests.tools.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.support.fleet import KINDS, Member, assert_nothing_left, processes_of
+from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]

@@ -19,8 +19,8 @@ import pytest
 
 from pluginexec import Executor, InvalidArgument, NotFound, PluginExecError, Unavailable
 from pluginexec.containerd.client import Client
-from tests.tools.harness import Buffer, Exits, live_children, our_threads, wait_until
-from tests.tools.shortages import DISK_FAULTS, Disk, few_descriptors, holders
+from tests.support.harness import Buffer, Exits, live_children, our_threads, wait_until
+from tests.support.shortages import DISK_FAULTS, Disk, few_descriptors, holders
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]

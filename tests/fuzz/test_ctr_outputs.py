@@ -32,7 +32,7 @@ from pluginexec.types import Task
 from tests.fuzz.cases import CASES, answer, assert_clear, feed, many, pieced
 from tests.fuzz.corpus import CTR_OUTPUTS, EVENT_LINES
 from tests.fuzz.mutator import Mutator
-from tests.test_complaints import TEXTS, with_and_without
+from tests.unit.containerd.test_error_messages import TEXTS, with_and_without
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(300)]
 

@@ -28,8 +28,8 @@ from pluginexec.types import EventInfo, EventType
 from tests.fuzz.cases import CASES, feed, many
 from tests.fuzz.corpus import EVENT_LINES
 from tests.fuzz.mutator import Mutator
-from tests.tools.fakes import fake_command
-from tests.tools.harness import wait_until
+from tests.support.fakes import fake_command
+from tests.support.harness import wait_until
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(300)]
 

@@ -22,7 +22,7 @@ from pluginexec import Executor, InvalidArgument, PluginExecError, Remote, Unava
 from pluginexec.containerd.ctr import Completed
 from pluginexec.validation import check_id, check_namespace, parse_signal
 from tests.fuzz.cases import answer, feed, many, pieced
-from tests.tools.hostile import HUGE, nested
+from tests.support.hostile import HUGE, nested
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(300)]
 

@@ -22,8 +22,8 @@ from pluginexec.streams.shell_logger import logger_arguments, redirect_to_fifo, 
 from pluginexec.streams.streams import Streams
 from tests.fuzz.cases import CASES, answer, feed, many, pieced
 from tests.fuzz.mutator import Mutator
-from tests.test_logger import take_apart
-from tests.tools.harness import Buffer
+from tests.support.harness import Buffer
+from tests.unit.streams.test_shell_logger import take_apart
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(300)]
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pluginexec import PluginExecError, default_spec, load_spec
 from pluginexec.root import PluginFiles
 from tests.fuzz.cases import answer, feed, many
-from tests.tools.hostile import HUGE, doubled, nested
+from tests.support.hostile import HUGE, doubled, nested
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(300)]
 

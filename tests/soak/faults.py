@@ -17,9 +17,9 @@ from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, PluginExecError
 from pluginexec.containerd.client import Client
 from tests.soak.lives import Life
 from tests.soak.slots import Slot, World
-from tests.tools.containers import ctr
-from tests.tools.harness import wait_until
-from tests.tools.worker import Worker
+from tests.support.containers import ctr
+from tests.support.harness import wait_until
+from tests.support.worker import Worker
 
 _BETWEEN_DEATHS = 11.0
 """Seconds between two deaths of containerd: five early ones in a row, and it is given up."""

@@ -13,8 +13,8 @@ from typing import Any
 from pluginexec import default_spec
 from pluginexec.streams.relay import CHUNK
 from pluginexec.types import Sink
-from tests.tools.bytemodel import gaps, numbered
-from tests.tools.harness import Buffer
+from tests.support.bytemodel import gaps, numbered
+from tests.support.harness import Buffer
 
 LONGEST_OUTPUT = 30_000
 NAMES = ("stdout", "stderr")

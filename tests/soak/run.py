@@ -17,7 +17,7 @@ from pluginexec.testing.rootfs import make_rootfs
 from tests.soak.faults import Faults
 from tests.soak.lives import Life
 from tests.soak.slots import Counts, Slot, World
-from tests.tools.harness import held_descriptors, live_children, our_threads
+from tests.support.harness import held_descriptors, live_children, our_threads
 
 SLOTS = 6
 _LONGEST_PAUSE = 1.5

@@ -1,0 +1,231 @@
+"""The private containerd of a root: started once, left to the next command, watched by one process at a time.
+
+Real here: containerd, processes that want it at the same time, their deaths.
+Not real: a containerd that never answers is a shell script.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pluginexec import Containerd
+from pluginexec.containerd.remote import Remote
+from pluginexec.daemon import private as embedded
+from pluginexec.daemon.files import LONGEST_ADDRESS, DaemonFiles
+from pluginexec.errors import InvalidArgument, PluginExecError, Unavailable
+from tests.support.embedded import NOBODY, running, short_root
+from tests.support.harness import PATIENCE, wait_until
+
+ENSURE = "import sys; from pluginexec.daemon.private import ensure; sys.stdin.readline(); ensure(*sys.argv[1:])"
+
+
+@pytest.fixture
+def root(no_leaks: None) -> Iterator[Path]:
+    with short_root() as root:
+        yield root
+
+
+def starts(root: Path) -> int:
+    """How often it was started."""
+    return (root / "containerd/containerd.log").read_text().count("starting containerd")
+
+
+def answers(remote: Remote) -> bool:
+    try:
+        return bool(remote.new_client("default").server_version())
+    except PluginExecError:
+        return False
+
+
+@contextlib.contextmanager
+def commands(root: Path, count: int, path: str = os.environ["PATH"]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that each ensure a containerd when they get a line."""
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", ENSURE, NOBODY, str(root)]
+    processes = [
+        subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) for _ in range(count)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_where_something_listens_on_the_chosen_address_that_is_used_and_nothing_is_started(
+    containerd: Containerd, root: Path
+) -> None:
+    assert embedded.ensure(containerd.address, root).address == containerd.address
+    with embedded.watched(containerd.address, root) as remote:
+        assert remote.address == containerd.address
+    assert not list(root.iterdir())
+
+
+def test_where_nothing_listens_a_private_one_is_started_told_of_once_and_left_to_the_next(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = embedded.ensure(NOBODY, root)
+    assert answers(first)
+    (pid,) = running(root)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no containerd at {NOBODY}; a private one runs at {root}/containerd/containerd.sock "
+        f"(log: {root}/containerd/containerd.log)"
+    ]
+    assert embedded.ensure(NOBODY, root) == embedded.ensure(first.address, root) == first
+    assert running(root) == [pid]
+    assert len(caplog.records) == 1
+    os.kill(pid, signal.SIGKILL)  # the next command has it again
+    wait_until(lambda: not first.listens(), "its end")
+    assert answers(embedded.ensure(first.address, root))
+    assert caplog.records[-1].getMessage().startswith("a private containerd runs at")
+
+
+def test_commands_that_are_started_at_once_start_one(root: Path) -> None:
+    with commands(root, 5) as processes:
+        for process in processes:
+            go(process)
+        said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0] * 5, said
+    assert len([line for line in said if "a private one runs at" in line]) == 1
+    assert len(running(root)) == 1
+    assert starts(root) == 1
+
+
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the lock could be had, for each try of this process."""
+    tries: list[bool] = []
+    start = embedded._start
+
+    def noted(*arguments: Any) -> bool:
+        tries.append(start(*arguments))
+        return tries[-1]
+
+    monkeypatch.setattr(embedded, "_start", noted)
+    return tries
+
+
+def test_if_the_one_that_starts_it_dies_one_that_waited_starts_it(
+    root: Path, tmp_path: Path, tries: list[bool]
+) -> None:
+    fake = tmp_path / "containerd"
+    fake.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
+    fake.chmod(0o755)
+    waiter = threading.Thread(target=embedded.ensure, args=(NOBODY, root))
+    with commands(root, 1, f"{tmp_path}:{os.environ['PATH']}") as (winner,):
+        go(winner)
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the fake runs")
+        fake_process = psutil.Process(int((tmp_path / "pid").read_text()))
+        try:
+            waiter.start()
+            wait_until(lambda: tries, "it found the lock taken")
+            winner.kill()
+            waiter.join(PATIENCE)
+        finally:
+            fake_process.kill()
+    assert tries[0] is False
+    assert tries[-1] is True
+    assert len(running(root)) == 1
+
+
+def test_one_that_another_process_keeps_and_that_does_not_come_up_is_an_error_in_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STARTUP_TIMEOUT", 0.2)
+    with DaemonFiles(embedded.directory(root)).taken(), pytest.raises(Unavailable, match=r"within 0\.2 s") as raised:
+        embedded.ensure(NOBODY, root)
+    assert "containerd.log" in (raised.value.hint or "")
+
+
+def test_a_root_whose_path_is_too_long_for_a_socket_is_refused_only_where_a_private_one_is_needed(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    root = tmp_path / ("x" * LONGEST_ADDRESS)
+    assert embedded.ensure(containerd.address, root).address == containerd.address
+    assert not embedded.is_private(containerd.address, root)
+    with pytest.raises(InvalidArgument, match=f"at most {LONGEST_ADDRESS} work") as raised:
+        embedded.ensure(NOBODY, root)
+    assert "shorter" in (raised.value.hint or "")
+    assert not root.exists()
+
+
+def test_the_private_address_of_a_root_is_known_also_through_a_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    assert embedded.is_private(embedded.private_address(root), tmp_path / "link")
+    assert not embedded.is_private(NOBODY, root)
+
+
+@pytest.mark.parametrize("by_its_address", [False, True])
+def test_while_it_is_watched_it_comes_back_and_others_only_use_it_and_then_it_is_left(
+    root: Path, caplog: pytest.LogCaptureFixture, by_its_address: bool
+) -> None:
+    left = embedded.ensure(NOBODY, root)  # by another command, so it is adopted
+    (pid,) = running(root)
+    with embedded.watched(left.address if by_its_address else NOBODY, root) as remote:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: running(root) not in ([], [pid]), "its return")
+        with embedded.watched(NOBODY, root) as same:  # as another process would: it waits for the socket, no more
+            assert same == remote
+            assert embedded.ensure(NOBODY, root) == remote
+        assert answers(remote)
+        (pid,) = running(root)
+    assert running(root) == [pid]
+    assert answers(remote)
+    assert len([record for record in caplog.records if "a private one runs" in record.getMessage()]) == 1
+
+
+def test_who_watches_for_long_may_wait_until_another_process_lets_go(root: Path, tries: list[bool]) -> None:
+    held = DaemonFiles(embedded.directory(root)).taken()
+    held.__enter__()
+    entered, leave = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        with embedded.watched(NOBODY, root, patience=PATIENCE) as remote:
+            assert answers(remote)
+            entered.set()
+            leave.wait(PATIENCE)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        wait_until(lambda: tries, "it found the lock taken")
+        held.__exit__(None, None, None)
+        assert entered.wait(PATIENCE)
+        (pid,) = running(root)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: running(root) not in ([], [pid]), "its return: it is watched")
+    finally:
+        leave.set()
+        server.join(PATIENCE)
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing_running(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(PluginExecError, match="cannot run 'containerd'") as raised:
+        embedded.ensure(NOBODY, root)
+    assert "install" in (raised.value.hint or "")
+    assert not running(root)
+    assert not caplog.records

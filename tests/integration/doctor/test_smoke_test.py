@@ -1,0 +1,136 @@
+"""The doctor's tiny plugin: it runs, what goes wrong is told, and nothing is left of it in any case.
+
+Real here: containerd, the plugin, a file system on which nothing can be executed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pluginexec import Containerd, PluginExecError
+from pluginexec.doctor import smoke_test as trial
+from pluginexec.doctor.elf import GREETING, tiny_program
+from pluginexec.doctor.smoke_test import NotTried, run_tiny_plugin
+from pluginexec.testing.rootfs import is_static
+from tests.support.embedded import NOBODY, short_root
+
+
+@pytest.fixture
+def root(no_leaks: None) -> Iterator[Path]:
+    with short_root() as root:
+        yield root
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the trial has its root file system; its id is known, for others may run a doctor now, too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(trial, "secrets", SimpleNamespace(token_hex=lambda count: f"t{os.getpid()}"))
+    return tmp_path
+
+
+def left(containerd: Containerd | None = None) -> list[str]:
+    """All that a trial could leave outside its directories."""
+    id = f"doctor-t{os.getpid()}"
+    found = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{id}")]
+    if containerd:
+        found += [name for name in containerd.remote.new_client("default").namespaces() if name == id]
+    return found + [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if id in line]
+
+
+def test_the_tiny_program_runs_on_this_machine(tmp_path: Path) -> None:
+    program = tiny_program(os.uname().machine)
+    assert program
+    (tmp_path / "tiny").write_bytes(program)
+    (tmp_path / "tiny").chmod(0o700)
+    done = subprocess.run([tmp_path / "tiny"], capture_output=True, check=True, timeout=10)
+    assert (done.stdout, done.stderr) == (GREETING, b"")
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_tiny_programs_are_static_and_end_with_the_greeting(machine: str, tmp_path: Path) -> None:
+    program = tiny_program(machine)
+    assert program
+    assert program.endswith(GREETING)
+    (tmp_path / "tiny").write_bytes(program)
+    assert is_static(tmp_path / "tiny")
+    assert tiny_program("pdp11") is None
+
+
+def test_it_runs_on_a_containerd_that_listens_and_leaves_nothing(
+    containerd: Containerd, root: Path, place: Path
+) -> None:
+    assert run_tiny_plugin(containerd.address, root) > 0
+    assert not list(root.iterdir())
+    assert not list(place.iterdir())
+    assert not left(containerd)
+
+
+def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(root: Path, place: Path) -> None:
+    assert run_tiny_plugin(NOBODY, root / "not/there") > 0
+    assert not list(root.iterdir())
+    assert not list(place.iterdir())
+    assert not left()
+
+
+def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(
+    containerd: Containerd, root: Path
+) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "none", root], check=True)
+    try:
+        assert not trial._can_execute(root)
+        assert run_tiny_plugin(containerd.address, root) > 0
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def test_where_there_is_no_program_or_no_place_for_it_it_is_not_tried(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "tiny_program", lambda machine: None)
+    with pytest.raises(NotTried, match="no tiny program for"):
+        run_tiny_plugin(NOBODY, root)
+    monkeypatch.undo()
+    monkeypatch.setattr(trial, "_can_execute", lambda directory: False)
+    with pytest.raises(NotTried, match="allows programs to be executed"):
+        run_tiny_plugin(NOBODY, root)
+    assert not list(root.iterdir())
+
+
+def test_a_plugin_that_does_not_start_is_told_of_and_nothing_is_left(
+    containerd: Containerd, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
+    monkeypatch.setattr(trial, "tiny_program", lambda machine: tiny_program(other))
+    with pytest.raises(PluginExecError, match="exec format error"):
+        run_tiny_plugin(containerd.address, root)
+    assert not list(root.iterdir())
+    assert not list(place.iterdir())
+    assert not left(containerd)
+
+
+def test_one_that_prints_something_else_or_does_not_end_is_told_of_and_nothing_is_left(
+    containerd: Containerd, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "GREETING", b"hello\n")
+        with pytest.raises(PluginExecError, match=r"printed b'plugin.n', not 0 and b'hello.n'"):
+            run_tiny_plugin(containerd.address, root)
+    program = tiny_program("x86_64")
+    assert program
+    endless = program[:120] + b"\xeb\xfe"  # jmp to itself
+    monkeypatch.setattr(trial, "tiny_program", lambda machine: endless.ljust(len(program), b"\0"))
+    monkeypatch.setattr(trial, "_TIMEOUT", 0.2)
+    if os.uname().machine == "x86_64":
+        with pytest.raises(PluginExecError, match=r"within 0\.2 s"):
+            run_tiny_plugin(containerd.address, root)
+    assert not list(root.iterdir())
+    assert not list(place.iterdir())
+    assert not left(containerd)

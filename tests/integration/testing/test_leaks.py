@@ -1,0 +1,141 @@
+"""What a test leaves behind fails it, and nothing else does.
+
+Real: pytest in a process of its own, containerd, containers, mounts. A shim that has lost its container is a shell that
+goes by its name: no containerd of these versions leaves one while it lives.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pluginexec.testing import leaks
+from tests.integration.testing.conftest import Inner
+from tests.support.harness import PATIENCE
+
+pytest_plugins = ["pytester"]
+
+LEAKS = """
+    import concurrent.futures, os, subprocess, sys, threading, time
+    import pytest
+    from pluginexec import Executor, default_spec
+
+    def test_container_in_the_namespace(executor, plugin):
+        plugin(["sleep", "1000"], id="left")
+        executor.close()
+
+    def test_container_elsewhere(containerd, executor, busybox_rootfs, tmp_path):
+        with Executor(tmp_path, containerd.remote, namespace="elsewhere") as other:
+            other.create("far", default_spec(busybox_rootfs, ["sleep", "1000"], id="far"))
+
+    def test_container_without_a_task(containerd, executor, plugin, busybox_rootfs):
+        words = ["--namespace", plugin._namespace, "containers", "create", "--rootfs", busybox_rootfs, "idle"]
+        subprocess.run(["ctr", "--address", containerd.address, *words], check=True)
+
+    def test_shim(containerd, executor):
+        words = ["-namespace", "gone", "-id", "lost", "-address", containerd.address]
+        path = os.path.join(os.path.dirname(__file__), "containerd-shim-fake")
+        os.symlink("/bin/sh", path)
+        subprocess.Popen([path, "-c", "read line", *words], stdin=subprocess.PIPE, start_new_session=True)
+
+    def test_mounts(executor, tmp_path):
+        for directory in (tmp_path / "a b", executor.root_dir / "c"):
+            directory.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=True)
+
+    def test_fifo(executor):
+        os.mkfifo(executor.root_dir / "pipe")
+
+    def test_thread(executor):
+        threading.Thread(target=time.sleep, args=(1000,), name="sleeper", daemon=True).start()
+
+    def test_executor(containerd, executor, tmp_path):
+        test_executor.kept = Executor(tmp_path, containerd.remote)
+
+    def test_failure_and_leak(executor):
+        os.mkfifo(executor.root_dir / "pipe")
+        assert False
+
+    def test_nothing(executor):
+        test_executor.kept.close()
+
+    started = []
+
+    @pytest.fixture
+    def before():
+        end = threading.Event()
+        thread = threading.Thread(target=lambda: [threading.Thread(target=end.wait).start(), end.wait()])
+        thread.start()
+        yield end
+        end.set()
+        thread.join()
+
+    @pytest.fixture(scope="module")
+    def pool():
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            yield pool
+
+    def test_threads_of_fixtures_and_pools(before, executor, pool):
+        pool.submit(int).result()
+        threading.Thread(target=before.wait).start()  # it ends with the fixture
+
+    def test_without_the_fixtures():
+        threading.Thread(target=time.sleep, args=(2,)).start()
+
+    def test_after_that(executor):
+        pass
+"""
+
+
+@pytest.mark.filterwarnings("default")
+def test_each_kind_of_leak_fails_the_test_that_left_it_and_is_ended(inner: Inner) -> None:
+    result = inner.run(LEAKS, "-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+    result.assert_outcomes(passed=12, failed=1, errors=9)
+    said = "this test left behind what is ended now, where it can be:"
+    result.stdout.fnmatch_lines(
+        [
+            *("*_ ERROR at teardown of test_container_in_the_namespace _*", said, "container left (*), running"),
+            *("*_ ERROR at teardown of test_container_elsewhere _*", said, "container far (namespace elsewhere)"),
+            *("*_ ERROR at teardown of test_container_without_a_task _*", said, "container idle (*), without a task"),
+            *("*_ ERROR at teardown of test_shim _*", said, "shim of lost (namespace gone), pid *"),
+            *("*_ ERROR at teardown of test_mounts _*", said, "mount /*", "mount /*"),
+            *("*_ ERROR at teardown of test_fifo _*", said, "FIFO */e6/pipe"),
+            *("*_ ERROR at teardown of test_thread _*", said, "thread 'sleeper', at *threading.py:*"),
+            *("*_ ERROR at teardown of test_executor _*", said, "thread 'pluginexec-*"),
+            *("*_ ERROR at teardown of test_failure_and_leak _*", said, "FIFO */e9/pipe"),
+            "*_ test_failure_and_leak _*",
+        ]
+    )
+    inner.see_nothing_left()
+    assert str(inner.path) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_worker_of_a_pool_is_no_leak_and_a_thread_that_ends_in_time_is_not() -> None:
+    before = threading.enumerate()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        assert leaks.threads_beyond(before) == []
+    end = threading.Event()
+    thread = threading.Thread(target=lambda: end.wait())
+    thread.start()
+    assert leaks.threads_beyond(before) == [thread]
+    end.set()
+    assert leaks.remaining(lambda: leaks.threads_beyond(before), PATIENCE) == []
+
+
+def test_a_thread_that_runs_an_installed_package_is_no_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, end = threading.enumerate(), threading.Event()
+    thread = threading.Thread(target=lambda: end.wait())
+    thread.start()
+    try:
+        assert leaks.threads_beyond(before) == [thread]
+        monkeypatch.setattr(leaks, "_INSTALLED", (str(Path(__file__).parent),))
+        assert leaks.threads_beyond(before) == []
+        monkeypatch.setattr(leaks, "_OURS", str(Path(__file__).parent))
+        assert leaks.threads_beyond(before) == [thread]
+    finally:
+        end.set()
+        thread.join()

@@ -1,0 +1,93 @@
+"""Shims without a task. Real: the process, by the command line that it shows, and its directory; no containerd.
+
+With a real containerd they come from its SIGKILL in the right moment: see the soak.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pluginexec.cleanup import shims as leakedshim
+from pluginexec.cleanup.shims import end_shim
+from tests.support.harness import wait_until
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """The bundle of a container."""
+    bundle = tmp_path / "io.containerd.runtime.v2.task" / "n" / "x"
+    bundle.mkdir(parents=True)
+    (bundle / "runtime").write_text("io.containerd.runc.v2")
+    return bundle
+
+
+@pytest.fixture
+def start(bundle: Path) -> Iterator[Start]:
+    """Start processes that look like a shim; all are ended."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*line: str, name: str = "/usr/bin/containerd-shim-runc-v2") -> subprocess.Popen[bytes]:
+        shown = [name, "-c", "echo; read x", *line]
+        processes.append(
+            subprocess.Popen(shown, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=bundle)
+        )
+        stdout = processes[-1].stdout
+        assert stdout
+        assert stdout.readline() == b"\n"
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_the_shim_of_the_id_is_killed_and_its_cleaning_waited_for(start: Start, bundle: Path) -> None:
+    shim = start("-namespace", "n", "-id", "x", "-address", "a")
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(end_shim("x", "n", "a")), name="pluginexec-test-end")
+    thread.start()
+    assert shim.wait() == -9
+    assert not ended
+    shutil.rmtree(bundle)  # as containerd does
+    wait_until(lambda: ended == [True], "the end of the wait")
+
+
+def test_what_containerd_does_not_clean_up_we_do(start: Start, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leakedshim, "_CLEANED_WITHIN", 0.1)
+    start("-namespace", "n", "-id", "x", "-address", "a")
+    assert end_shim("x", "n", "a")
+    assert not bundle.exists()
+
+
+def test_a_directory_that_is_no_bundle_is_left_alone(start: Start, tmp_path: Path, bundle: Path) -> None:
+    bundle.rename(elsewhere := tmp_path / "x")
+    (elsewhere / "runtime").unlink()
+    bundle.symlink_to(elsewhere)  # what the process is in is then the place itself
+    start("-namespace", "n", "-id", "x", "-address", "a")
+    assert end_shim("x", "n", "a")
+    assert elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (["-namespace", "n", "-id", "y", "-address", "a"], "containerd-shim-runc-v2"),
+        (["-namespace", "m", "-id", "x", "-address", "a"], "containerd-shim-runc-v2"),
+        (["-namespace", "n", "-id", "x", "-address", "b"], "containerd-shim-runc-v2"),
+        (["-namespace", "n", "-id", "x", "-address", "a"], "ctr"),
+    ],
+    ids=["another id", "another namespace", "another containerd", "no shim"],
+)
+def test_any_other_process_is_left_alone(start: Start, line: list[str], name: str) -> None:
+    process = start(*line, name=name)
+    assert not end_shim("x", "n", "a")
+    assert process.poll() is None

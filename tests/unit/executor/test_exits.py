@@ -1,0 +1,489 @@
+"""What is done when a plugin has ended. Real: the root directory, threads. containerd, streams and the kernel are fakes
+that keep a journal, so that the order of the steps shows.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pluginexec.containerd.client import Client
+from pluginexec.errors import NotFound, PluginExecError, Unavailable
+from pluginexec.executor import exits as endings_module
+from pluginexec.executor.exits import DELETIONS_AT_ONCE, Endings, ExitHandler
+from pluginexec.executor.lifecycle import Lifecycle
+from pluginexec.linux.pidfd import InitProcess
+from pluginexec.plugin import Plugin
+from pluginexec.root import PluginFiles, Root
+from pluginexec.streams.streams import Streams
+from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
+from tests.support.harness import PATIENCE, wait_until
+
+PID = 4711
+AT = datetime(2026, 11, 23, 13, 29, 4, tzinfo=timezone.utc)
+EVENT = EventInfo("x", "x", PID, 42, AT)
+STOPPED = Task("x", PID, TaskState.STOPPED)
+
+
+class Fakes:
+    """Client, lifecycle, streams and handler in one: all write to one journal; what ``raises`` names, fails."""
+
+    def __init__(self, files: PluginFiles) -> None:
+        self.files = files
+        self.journal: list[str] = []
+        self.raises: dict[str, BaseException] = {}
+        self.statuses: list[ExitStatus] = []
+        self.task_code = 3
+        self.is_deleted = True
+        self.has_end = True
+        self.later: list[Callable[[str], None]] = []
+
+    def note(self, what: str) -> None:
+        """Write to the journal, and how the exit record stands; and fail, if told to."""
+        recorded = " with a record" if self.files.read_exit() else ""
+        self.journal.append(what + recorded)
+        if what in self.raises:
+            raise self.raises[what]
+
+    def delete_task(self, id: str, *, force: bool = False) -> int:
+        self.note(f"{'force ' if force else ''}delete task")
+        return self.task_code
+
+    def delete_ended(self, id: str) -> bool:
+        self.note("delete")
+        return self.is_deleted
+
+    def finish_later(self, id: str, again: Callable[[str], None]) -> None:
+        self.later.append(again)
+
+    def remove_half_made(self, id: str) -> None:
+        self.note("remove half made")
+
+    def start(self) -> None:
+        self.note("start streams")
+
+    def abandon(self) -> None:
+        self.note("abandon streams")
+
+    def drain(self) -> bool:
+        self.note("drain")
+        return self.has_end
+
+    def forget(self, plugin: Plugin) -> None:
+        self.note(f"forget {'cleaned' if not self.files.exist() else 'uncleaned'}")
+
+    def handle_exit_event(self, id: str, status: ExitStatus) -> None:
+        self.statuses.append(status)
+        self.note(f"handle {id}")
+
+
+def new_endings(fakes: Fakes, handler: ExitHandler | None) -> Endings:
+    """Make endings on those fakes."""
+    return Endings(cast(Client, fakes), cast(Lifecycle, fakes), fakes.forget, handler)
+
+
+@pytest.fixture
+def root(root_dir: Path) -> Iterator[Root]:
+    """A locked root directory."""
+    root = Root(root_dir)
+    yield root
+    root.close()
+
+
+@pytest.fixture
+def fakes(root: Root) -> Fakes:
+    """The fakes, for a plugin whose files are made."""
+    files = root.plugin("x")
+    files.make({})
+    return Fakes(files)
+
+
+@pytest.fixture
+def endings(fakes: Fakes) -> Endings:
+    """The endings on those fakes."""
+    return new_endings(fakes, fakes)
+
+
+@pytest.fixture
+def plugin(fakes: Fakes) -> Plugin:
+    """A plugin on those fakes."""
+    return Plugin("x", fakes.files, pid=PID, streams=cast(Streams, fakes))
+
+
+class KernelTells(InitProcess):
+    """An init process whose exit code the kernel tells."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(PID, -1)
+        self._code = code
+
+    def exit_code(self) -> int | None:
+        return self._code
+
+
+def finish(endings: Endings, plugin: Plugin, event: EventInfo | None, task: Task | None = None) -> None:
+    """Have an end dealt with, and wait until it is."""
+    endings.begin(plugin, event, task)
+    endings.join(PATIENCE)
+
+
+def test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told(
+    endings: Endings, plugin: Plugin, fakes: Fakes
+) -> None:
+    finish(endings, plugin, EVENT)
+    steps = ["delete", "drain", "forget cleaned", "handle x"]
+    assert fakes.journal == [f"{step} with a record" for step in steps]
+    assert fakes.statuses == [ExitStatus(42, AT, PID)]
+    assert plugin.status == fakes.files.read_exit() == fakes.statuses[0]
+
+
+def test_an_end_needs_no_handler_and_no_streams(plugin: Plugin, fakes: Fakes) -> None:
+    plugin.streams = None
+    finish(new_endings(fakes, None), plugin, EVENT)
+    assert fakes.journal == ["delete with a record", "forget cleaned with a record"]
+    assert plugin.status
+
+
+@pytest.mark.parametrize("step", ["delete", "drain", "handle x"])
+def test_a_step_that_fails_is_logged_and_stops_neither_the_forgetting_nor_the_handler(
+    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    fakes.raises[step] = ZeroDivisionError("odd")
+    finish(endings, plugin, EVENT)
+    assert [entry.split()[0] for entry in fakes.journal][-2:] == ["forget", "handle"]
+    assert fakes.statuses == [ExitStatus(42, AT, PID)]
+    (logged,) = caplog.records
+    assert logged.levelno == logging.ERROR
+    assert "odd" in str(logged.exc_info)
+    assert "x" in logged.getMessage()
+
+
+def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
+    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_exit(_: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.files, "write_exit", write_exit)
+        finish(endings, plugin, EVENT)
+    assert fakes.journal == ["delete", "drain", "forget cleaned", "handle x"]
+    assert ["no space left" in record.getMessage() for record in caplog.records] == [True]
+    (again,) = fakes.later
+    again("x")
+    assert fakes.files.read_exit() == fakes.statuses[0]
+    assert len(fakes.later) == 1
+
+
+def test_files_that_cannot_be_removed_are_removed_later(
+    endings: Endings, plugin: Plugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.files, "remove", lambda keep_exit: None)
+        finish(endings, plugin, EVENT)
+    assert fakes.journal[-2:] == ["forget uncleaned with a record", "handle x with a record"]
+    (again,) = fakes.later
+    again("x")
+    assert not fakes.files.exist()
+    assert len(fakes.later) == 1
+
+
+@pytest.mark.parametrize(
+    ("has_end", "is_deleted", "timeout", "ended"),
+    [
+        pytest.param(True, True, 12.0, 0, id="all went well"),
+        pytest.param(False, True, 12.0, 1, id="a stream was given up"),
+        pytest.param(True, True, 0.0, 1, id="the shim waited too long"),
+        pytest.param(False, False, 0.0, 0, id="the task is not deleted, so its shim may yet signal its logger"),
+    ],
+)
+def test_loggers_are_ended_where_they_blocked(
+    endings: Endings,
+    plugin: Plugin,
+    fakes: Fakes,
+    monkeypatch: pytest.MonkeyPatch,
+    has_end: bool,
+    is_deleted: bool,
+    timeout: float,
+    ended: int,
+) -> None:
+    calls: list[PluginFiles] = []
+    monkeypatch.setattr("pluginexec.executor.exits.end_loggers", calls.append)
+    monkeypatch.setattr("pluginexec.executor.exits.LOGGER_TIMEOUT", timeout)
+    fakes.has_end, fakes.is_deleted = has_end, is_deleted
+    finish(endings, plugin, EVENT)
+    assert calls == [fakes.files] * ended
+
+
+def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
+    endings: Endings, plugin: Plugin, fakes: Fakes
+) -> None:
+    plugin.init = KernelTells(7)
+    before = datetime.now(timezone.utc)
+    finish(endings, plugin, None, STOPPED)
+    (status,) = fakes.statuses
+    assert status.exit_code == 7
+    assert before <= status.exited_at <= datetime.now(timezone.utc)
+    assert "delete task" not in fakes.journal
+
+
+@pytest.mark.parametrize("init", [None, KernelTells(None)], ids=["not held", "kernel cannot tell"])
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        pytest.param(STOPPED, 3, id="stopped"),
+        pytest.param(Task("x", PID + 1, TaskState.STOPPED), None, id="of another life"),
+        pytest.param(Task("x", PID, TaskState.RUNNING), None, id="still running, it says"),
+        pytest.param(Task("x", 0, TaskState.UNKNOWN), None, id="no answer"),
+        pytest.param(None, None, id="forgotten"),
+    ],
+)
+def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
+    endings: Endings, plugin: Plugin, fakes: Fakes, init: InitProcess | None, task: Task | None, code: int | None
+) -> None:
+    plugin.init = init
+    finish(endings, plugin, None, task)
+    assert [status.exit_code for status in fakes.statuses] == [code]
+    assert fakes.journal.count("delete task") == (code is not None)
+
+
+def test_a_containerd_that_dies_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
+    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endings_module, "CODE_TIMEOUT", PATIENCE)
+    fakes.raises["delete task"] = Unavailable("away")
+    endings.begin(plugin, None, STOPPED)
+    wait_until(lambda: fakes.journal.count("delete task") == 2, "the second question")
+    del fakes.raises["delete task"]
+    endings.join(PATIENCE)
+    assert [status.exit_code for status in fakes.statuses] == [3]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), Unavailable("away")], ids=["gone", "away"])
+def test_an_exit_code_that_cannot_be_had_is_none_and_logged(
+    endings: Endings,
+    plugin: Plugin,
+    fakes: Fakes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: PluginExecError,
+) -> None:
+    monkeypatch.setattr(endings_module, "CODE_TIMEOUT", 0.0)
+    fakes.raises["delete task"] = error
+    finish(endings, plugin, None, STOPPED)
+    assert [status.exit_code for status in fakes.statuses] == [None]
+    assert fakes.journal[-4:] == [f"{s} with a record" for s in ("delete", "drain", "forget cleaned", "handle x")]
+    assert ["exit code of x is not known" in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("counted", "event", "expected"),
+    [(None, False, False), (None, True, True), (False, True, False), (True, False, True)],
+    ids=["nobody knows", "only the event", "the counter denies it", "only the counter"],
+)
+def test_the_cgroups_counter_outdoes_the_oom_event(
+    endings: Endings,
+    plugin: Plugin,
+    fakes: Fakes,
+    monkeypatch: pytest.MonkeyPatch,
+    counted: bool | None,
+    event: bool,
+    expected: bool,
+) -> None:
+    def oom_killed(path: str) -> bool | None:
+        assert not fakes.journal, "read after the deletion, when the cgroup is gone"
+        assert path == "/pluginexec/x"
+        return counted
+
+    monkeypatch.setattr(endings_module, "oom_killed", oom_killed)
+    plugin.cgroups_path, plugin.oom_event = "/pluginexec/x", event
+    finish(endings, plugin, EVENT)
+    assert [status.oom_killed for status in fakes.statuses] == [expected]
+
+
+@pytest.fixture
+def many(root: Root, fakes: Fakes) -> list[Plugin]:
+    """More plugins than may be deleted at a time."""
+    return [Plugin(f"x{number}", root.plugin(f"x{number}"), pid=PID) for number in range(3 * DELETIONS_AT_ONCE)]
+
+
+def test_only_so_many_are_deleted_at_a_time(
+    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[str] = []
+    go_on = threading.Event()
+
+    def delete_ended(id: str) -> bool:
+        inside.append(id)
+        go_on.wait(PATIENCE)
+        return True
+
+    monkeypatch.setattr("pluginexec.executor.exits.TURN_TIMEOUT", 2 * PATIENCE)
+    monkeypatch.setattr(fakes, "delete_ended", delete_ended)
+    for plugin in many:
+        endings.begin(plugin, EVENT)
+    wait_until(lambda: all(plugin.files.read_exit() for plugin in many), "the step before the deletion")
+    wait_until(lambda: len(inside) == DELETIONS_AT_ONCE, "as many deletions as may be")
+    go_on.set()
+    endings.join(PATIENCE)
+    assert len(fakes.statuses) == len(inside) == len(many)
+
+
+def test_deletions_that_take_long_hold_up_nobody(
+    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(len(many))
+
+    def delete_ended(id: str) -> bool:
+        together.wait(PATIENCE)
+        return True
+
+    monkeypatch.setattr("pluginexec.executor.exits.TURN_TIMEOUT", 0.05)
+    monkeypatch.setattr(fakes, "delete_ended", delete_ended)
+    for plugin in many:
+        endings.begin(plugin, EVENT)
+    endings.join(PATIENCE)
+    assert not together.broken
+    assert len(fakes.statuses) == len(many)
+
+
+def test_a_handler_that_takes_its_time_holds_up_nobody(
+    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(len(many))
+    monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: together.wait(PATIENCE))
+    for plugin in many:
+        endings.begin(plugin, EVENT)
+    endings.join(PATIENCE)
+    assert not together.broken
+
+
+def test_joining_does_not_wait_without_end(
+    endings: Endings,
+    plugin: Plugin,
+    fakes: Fakes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: go_on.wait(PATIENCE))
+    endings.begin(plugin, EVENT)
+    endings.join(0.05)
+    assert ["pluginexec-x-exit is not done" in record.getMessage() for record in caplog.records] == [True]
+    go_on.set()
+    endings.join(PATIENCE)
+
+
+def test_a_handler_that_joins_does_not_wait_for_itself(
+    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined = threading.Event()
+
+    def handle(*_: object) -> None:
+        endings.join(PATIENCE)
+        joined.set()
+
+    monkeypatch.setattr(fakes, "handle_exit_event", handle)
+    finish(endings, plugin, EVENT)
+    assert joined.is_set()
+    assert not caplog.records
+
+
+def test_where_no_thread_can_be_had_the_caller_learns_it_and_can_try_again(
+    endings: Endings, plugin: Plugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start"):
+            endings.begin(plugin, EVENT)
+    endings.join(PATIENCE)
+    assert fakes.journal == []
+    finish(endings, plugin, EVENT)
+    assert len(fakes.statuses) == 1
+
+
+def test_a_worker_that_is_done_is_not_kept(endings: Endings, plugin: Plugin) -> None:
+    finish(endings, plugin, EVENT)
+    wait_until(lambda: not endings._workers, "the forgetting of the worker")
+
+
+Bury = Callable[["Task | None"], None]
+
+
+@pytest.fixture
+def bury(endings: Endings, fakes: Fakes) -> Bury:
+    """Deal with a plugin that ended while nobody supervised it: its pid is not known yet."""
+    return lambda task: endings.bury(Plugin("x", fakes.files, streams=cast(Streams, fakes)), task)
+
+
+def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bury: Bury, fakes: Fakes) -> None:
+    bury(STOPPED)
+    assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
+    record = fakes.files.read_exit()
+    assert record
+    assert (record.exit_code, record.pid) == (3, PID)
+    assert not fakes.files.exist()
+
+
+def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fakes: Fakes) -> None:
+    fakes.files.pid.write_text(str(PID))
+    bury(None)
+    assert fakes.journal == ["start streams", "delete with a record", "drain with a record"]
+    record = fakes.files.read_exit()
+    assert record
+    assert (record.exit_code, record.pid) == (None, PID)
+
+
+@pytest.mark.parametrize(
+    ("pid", "code"), [pytest.param(PID, 99, id="of this life"), pytest.param(PID - 1, 3, id="of an earlier life")]
+)
+def test_a_record_from_before_the_crash_is_kept_if_it_is_of_this_life(
+    bury: Bury, fakes: Fakes, pid: int, code: int
+) -> None:
+    fakes.files.write_exit(ExitStatus(99, AT, pid))
+    bury(STOPPED)
+    record = fakes.files.read_exit()
+    assert record
+    assert (record.exit_code, record.pid) == (code, PID)
+
+
+@pytest.mark.parametrize("task", [Task("x", PID, TaskState.CREATED), None], ids=["half made", "not made"])
+def test_one_that_never_started_is_removed_and_leaves_no_record(bury: Bury, fakes: Fakes, task: Task | None) -> None:
+    bury(task)
+    assert fakes.journal == ["abandon streams", "remove half made", "delete", "drain"]
+    assert not fakes.files.exist()
+    assert fakes.files.read_exit() is None
+
+
+def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(bury: Bury, fakes: Fakes) -> None:
+    fakes.raises["delete task"] = Unavailable("containerd is down")
+    with pytest.raises(Unavailable):
+        bury(STOPPED)
+    assert fakes.journal == ["start streams", "delete task"]
+    assert fakes.files.exist()
+
+
+def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(bury: Bury, fakes: Fakes) -> None:
+    fakes.files.remove()
+    bury(STOPPED)
+    assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
+    record = fakes.files.read_exit()
+    assert record
+    assert (record.exit_code, record.pid) == (3, PID)
+
+
+def test_one_that_is_not_there_at_all_leaves_no_record(bury: Bury, fakes: Fakes) -> None:
+    fakes.files.remove()
+    bury(None)
+    assert fakes.journal == ["start streams", "delete", "drain"]
+    assert fakes.files.read_exit() is None

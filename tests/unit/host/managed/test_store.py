@@ -1,0 +1,209 @@
+"""The managed plugins of a root on disk.
+
+Real: the files, the locks, the mounts. No containerd: nothing is started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PluginExecError, Unavailable
+from pluginexec.host.managed import store as managedstore
+from pluginexec.host.managed.store import Managed, ManagedStore, check_name
+from pluginexec.host.records import Record, Records
+from pluginexec.linux.mounts import mount_points_below
+from pluginexec.managed.directories import unmount_below
+from pluginexec.root import await_lock, take_lock
+from tests.support.harness import PATIENCE
+from tests.support.managed_plugins.bundles import make_bundle
+
+NOW = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def store(root_dir: Path) -> ManagedStore:
+    return ManagedStore(root_dir)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "bundle", "volume")
+
+
+@pytest.fixture
+def vol(store: ManagedStore, bundle: Path) -> str:
+    store.create(Managed("vol", NOW), bundle)
+    return "vol"
+
+
+def left(store: ManagedStore) -> list[str]:
+    """What is in the directory of all, but for the lock."""
+    return sorted(path.name for path in (store.root / "managed").glob("*") if path.is_dir())
+
+
+def test_a_plugin_comes_back_as_it_was_created(store: ManagedStore, bundle: Path) -> None:
+    managed = Managed("vol", NOW, "on-failure:3", "json-file", {"max-size": "1m"})
+    store.create(managed, bundle)
+    assert store.managed("vol") == managed
+    assert store.config("vol").types == ("docker.volumedriver/1.0",)
+    assert store.settings("vol").env == ["LABEL=none"]
+    assert store.implements("vol") is None
+    assert (store.files("vol").rootfs / "plugin" / "volume.py").is_file()
+    assert store.names() == left(store) == ["vol"]
+    assert (bundle / "rootfs").exists()
+
+
+@pytest.mark.parametrize("broken", ["config.json", "rootfs", "fields"])
+def test_of_a_wrong_bundle_nothing_is_left(store: ManagedStore, bundle: Path, broken: str) -> None:
+    if broken == "fields":
+        (bundle / "config.json").write_text(json.dumps({"entrypoint": [], "interface": {"types": ["x"]}}))
+        said = "entrypoint is empty.*types.0. is 'x'|types.0. is 'x'.*entrypoint is empty"
+    else:
+        (bundle / broken).rename(bundle / "elsewhere")
+        said = f"no {broken}|{broken}.*no such"
+    with pytest.raises(InvalidArgument, match=said):
+        store.create(Managed("vol", NOW), bundle)
+    assert store.names() == left(store) == []
+
+
+def test_a_name_that_is_taken_is_refused_and_its_plugin_untouched(
+    store: ManagedStore, vol: str, tmp_path: Path
+) -> None:
+    other = make_bundle(tmp_path / "other", "authz")
+    with pytest.raises(AlreadyExists, match="create 'vol': plugin already exists"):
+        store.create(Managed(vol, NOW), other)
+    assert store.config(vol).socket == "volume.sock"
+    assert left(store) == ["vol"]
+    Records(store.root).create(Record("plain", NOW, "/a", "n", ["true"]), {})
+    with pytest.raises(AlreadyExists, match="another plugin has this id, which is not managed"):
+        store.create(Managed("plain", NOW), other)
+    assert left(store) == ["vol"]
+
+
+def test_of_two_that_create_one_name_at_the_same_time_one_does(store: ManagedStore, bundle: Path) -> None:
+    together, told = threading.Barrier(2), list[str]()
+
+    def create() -> None:
+        together.wait(PATIENCE)
+        try:
+            store.create(Managed("vol", NOW), bundle)
+            told.append("created")
+        except PluginExecError as error:
+            told.append(type(error).__name__)
+
+    threads = [threading.Thread(target=create) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(told) == ["AlreadyExists", "created"]
+    assert left(store) == ["vol"]
+
+
+def test_what_a_killed_command_has_left_goes_and_what_is_being_made_stays(
+    store: ManagedStore, bundle: Path, vol: str
+) -> None:
+    managed = store.root / "managed"
+    for name in (".killed", ".early", ".busy"):
+        (managed / name / "bundle").mkdir(parents=True)
+    (managed / ".killed" / "lock").touch()
+    lock = take_lock(managed / ".busy" / "lock")
+    assert lock is not None
+    try:
+        with store.changing(vol):
+            assert left(store) == [".busy", "vol"]
+    finally:
+        os.close(lock)
+    store.create(Managed("other", NOW), bundle)
+    assert left(store) == ["other", "vol"]
+
+
+def test_what_is_mounted_in_a_plugin_is_not_deleted_with_it(store: ManagedStore, vol: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    point = store.files(vol).directory / "propagated-mount" / "x"
+    point.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", precious, point], check=True)
+    try:
+        with store.changing(vol):
+            store.remove(vol)
+        assert left(store) == []
+        assert not mount_points_below(store.root)
+    finally:
+        unmount_below(store.root)
+    assert (precious / "file").exists()
+
+
+def test_nothing_is_deleted_while_something_stays_mounted(
+    store: ManagedStore, vol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(managedstore, "unmount_below", lambda directory: False)
+    with store.changing(vol), pytest.raises(Unavailable, match="something is still mounted in it"):
+        store.remove(vol)
+    (remains,) = left(store)
+    assert (store.root / "managed" / remains / "bundle" / "config.json").exists()
+    monkeypatch.undo()
+    store._clear_away()
+    assert left(store) == []
+
+
+def test_one_at_a_time_changes_a_plugin(store: ManagedStore, vol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(managedstore, "_LOCK_TIMEOUT", 0.0)
+    said = pytest.raises(DeadlineExceeded, match="another process is at work on it")
+    with store.changing(vol), said, ManagedStore(store.root).changing(vol):
+        pass
+
+
+def test_the_lock_of_a_plugin_that_was_removed_meanwhile_is_not_taken_for_that_of_the_next(
+    store: ManagedStore, bundle: Path, vol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(path: Path, timeout: float, *, make: bool = True) -> int | None:
+        descriptor = await_lock(path, timeout, make=make)
+        if path == store.files(vol).lock:
+            monkeypatch.undo()
+            store.remove(vol)
+            store.create(Managed(vol, NOW), bundle)
+        return descriptor
+
+    monkeypatch.setattr("pluginexec.host.records.await_lock", late)
+    with pytest.raises(NotFound, match="no such managed plugin"), store.changing(vol):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vieux/sshfs:latest", "has a '/' or ':', which no id can have"),
+        ("a:b", "has a '/' or ':'"),
+        ("a b", "is not allowed"),
+        ("", "is empty"),
+        ("help", "cannot be used"),
+    ],
+)
+def test_names_are_ids(name: str, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(said)):
+        check_name(name)
+
+
+def test_the_refusal_of_a_docker_name_says_what_to_use() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        check_name("vieux/sshfs:latest")
+    assert refused.value.hint == "use 'vieux-sshfs'"
+
+
+def test_the_beginning_of_a_name_is_enough(store: ManagedStore, bundle: Path, vol: str) -> None:
+    assert store.resolve("v") == vol
+    store.create(Managed("very", NOW), bundle)
+    with pytest.raises(InvalidArgument, match="the beginning of 2"):
+        store.resolve("v")
+    with pytest.raises(NotFound, match="no such managed plugin: 'x'"):
+        store.resolve("x")

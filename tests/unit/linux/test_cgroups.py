@@ -1,0 +1,233 @@
+"""What the kernel counts in cgroups. Real: containerd, containers with and without a memory limit, the cgroups.
+
+The files of the cgroup version that this machine does not use are made by hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pluginexec.containerd.client import Client
+from pluginexec.linux import cgroups
+from pluginexec.linux.cgroups import (
+    block_io,
+    cgroups_path_of,
+    cpu_used,
+    is_paused,
+    memory_limit,
+    memory_used,
+    oom_killed,
+    pids_limit,
+    pids_used,
+    remove_cgroups,
+)
+from pluginexec.root import Root
+from pluginexec.types import TaskState
+from tests.support.containers import run, wait_for_state
+
+LIMIT = 32 << 20
+
+
+@pytest.fixture
+def root(root_dir: Path) -> Iterator[Root]:
+    """A locked root directory."""
+    root = Root(root_dir)
+    yield root
+    root.close()
+
+
+Shell = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.usefixtures("clean_namespace")
+@pytest.mark.parametrize(
+    ("script", "limit", "expected"),
+    [
+        pytest.param("exec tail /dev/zero", LIMIT, True, id="the init process exceeds its limit"),
+        pytest.param("tail /dev/zero; exit 0", LIMIT, True, id="a child does, and the init process goes on"),
+        pytest.param("exit 137", LIMIT, False, id="it keeps to its limit"),
+        pytest.param("kill -KILL $$; exit 1", None, False, id="it has no limit"),
+    ],
+)
+def test_a_stopped_container_shows_whether_it_exceeded_its_memory(
+    client: Client, root: Root, id: str, shell: Shell, script: str, limit: int | None, expected: bool
+) -> None:
+    spec = shell(id, script)
+    if limit:
+        spec["linux"]["resources"]["memory"] = {"limit": limit, "swap": limit}
+    run(client, root, id, spec)
+    wait_for_state(client, id, TaskState.STOPPED)
+    assert oom_killed(spec["linux"]["cgroupsPath"]) is expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("", id="none"),
+        pytest.param("pluginexec/x", id="relative to something that only the runtime knows"),
+        pytest.param("system.slice:pluginexec:x", id="systemd's form"),
+        pytest.param("/no-such-cgroup", id="unknown"),
+        pytest.param("/no\0such", id="nul"),
+        pytest.param("/no-such-\udcff", id="not UTF-8"),
+        pytest.param("/" + "x" * 5000, id="too long"),
+    ],
+)
+def test_a_path_that_leads_nowhere_tells_nothing(path: str) -> None:
+    assert oom_killed(path) is None
+
+
+@pytest.fixture(params=["memory/{}/memory.oom_control", "{}/memory.events"], ids=["v1", "v2"])
+def fake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Make the counter of a cgroup, of either version, under a mount point of the test's own."""
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path / "up" / "mount")
+
+    # An unresolved ".." leads out only where what stands before it is there.
+    (tmp_path / "up" / "mount" / request.param.format("a")).parent.mkdir(parents=True)
+
+    def make(cgroup: str, content: str) -> None:
+        file = Path(os.path.normpath(tmp_path / "up" / "mount" / request.param.format(cgroup)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode("latin-1"))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param("low 0\noom 3\noom_kill 2\noom_group_kill 0\n", True, id="two"),
+        pytest.param("low 0\noom 3\noom_kill 0\noom_group_kill 4\n", False, id="none"),
+        pytest.param("oom_kill_disable 0\nunder_oom 1\n", None, id="a kernel before 4.13, which does not count"),
+        pytest.param("", None, id="empty"),
+        pytest.param("oom_kill \xe9\n", None, id="garbage"),
+    ],
+)
+def test_the_counter_of_kills_is_what_counts(fake: Callable[[str, str], None], content: str, expected: object) -> None:
+    fake("a/b", content)
+    assert oom_killed("/a/b") is expected
+
+
+@pytest.mark.parametrize("path", ["/../outside", "/a/../../outside", "//../outside", "/a/../../../mount/../outside"])
+def test_a_path_cannot_lead_out_of_the_cgroups(fake: Callable[[str, str], None], path: str) -> None:
+    fake("../outside", "oom_kill 1\n")
+    fake("../../outside", "oom_kill 1\n")
+    assert oom_killed(path) is None
+
+
+def test_only_empty_cgroups_of_that_path_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path)
+    for name in ("memory/pluginexec/x", "pids/pluginexec/x/inner", "pluginexec/x", "memory/pluginexec/y"):
+        (tmp_path / name).mkdir(parents=True)
+    for path in ("/pluginexec/x", "", "/", "pluginexec/y", "/no/such\0path"):
+        remove_cgroups(path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {
+        "memory",
+        "memory/pluginexec",
+        "memory/pluginexec/y",
+        "pids",
+        "pids/pluginexec",
+        "pids/pluginexec/x",
+        "pids/pluginexec/x/inner",
+        "pluginexec",
+    }
+
+
+@pytest.mark.usefixtures("clean_namespace")
+def test_a_paused_container_shows_as_paused(client: Client, root: Root, id: str, shell: Shell) -> None:
+    spec = shell(id, "exec sleep 1000")
+    path = cgroups_path_of(spec)
+    run(client, root, id, spec)
+    assert is_paused(path) is False
+    client.pause(id)
+    assert is_paused(path) is True
+    client.resume(id)
+    assert is_paused(path) is False
+    client.delete_task(id, force=True)
+    assert is_paused(path) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        pytest.param({"linux": {"cgroupsPath": "/a/b"}}, "/a/b", id="a path"),
+        pytest.param({"linux": {}}, "", id="none"),
+        pytest.param({}, "", id="nothing of Linux"),
+        pytest.param({"linux": {"cgroupsPath": None}}, "", id="null"),
+        pytest.param({"linux": None}, "", id="null for Linux"),
+    ],
+)
+def test_the_path_is_what_the_spec_says(spec: dict[str, Any], path: str) -> None:
+    assert cgroups_path_of(spec) == path
+
+
+V1 = {
+    "freezer/freezer.state": "FROZEN\n",
+    "cpuacct/cpuacct.usage": "123456000\n",
+    "memory/memory.usage_in_bytes": "1000000\n",
+    "memory/memory.stat": "cache 9\ninactive_file 7\ntotal_inactive_file 400000\n",
+    "memory/memory.limit_in_bytes": "67108864\n",
+    "pids/pids.current": "3\n",
+    "pids/pids.max": "50\n",
+    "blkio/blkio.throttle.io_service_bytes_recursive": "8:0 Read 4096\n8:0 Write 512\n8:0 Sync 4608\n8:0 Total 4608\n"
+    "259:0 Read 1\n259:0 Write 2\nTotal 4611\n",
+}
+V2 = {
+    "cgroup.events": "populated 1\nfrozen 1\n",
+    "cpu.stat": "usage_usec 123456\nuser_usec 1\nsystem_usec 2\n",
+    "memory.current": "1000000\n",
+    "memory.stat": "anon 1\ninactive_file 400000\nactive_file 3\n",
+    "memory.max": "67108864\n",
+    "pids.current": "3\n",
+    "pids.max": "50\n",
+    "io.stat": "8:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=9 dios=9\n259:0 rbytes=1 wbytes=2 rios=1 wios=1\n",
+}
+QUESTIONS = (is_paused, cpu_used, memory_used, memory_limit, pids_used, pids_limit, block_io)
+
+
+@pytest.fixture(params=[V1, V2], ids=["v1", "v2"])
+def counters(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the files of cgroup ``/p`` under a mount point of the test's own: a machine has one version."""
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path)
+    for name, content in request.param.items():
+        hierarchy, _, file = name.rpartition("/")
+        directory = tmp_path / hierarchy / "p"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / file).write_text(content)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("counters")
+def test_both_versions_count_the_same() -> None:
+    assert [ask("/p") for ask in QUESTIONS] == [True, 123456000, 600000, 67108864, 3, 50, (4097, 514)]
+
+
+@pytest.mark.parametrize("path", ["p", "", "/q", "/p\0"])
+@pytest.mark.usefixtures("counters")
+def test_nothing_is_known_of_another_path(path: str) -> None:
+    assert [ask(path) for ask in QUESTIONS] == [None] * len(QUESTIONS)
+
+
+def test_what_is_no_number_is_not_known(counters: Path) -> None:
+    for file in counters.rglob("*.*"):
+        file.write_text("max\n")
+    assert [ask("/p") for ask in QUESTIONS] == [False, None, None, None, None, None, (0, 0)]
+
+
+def test_memory_is_never_less_than_nothing(counters: Path) -> None:
+    (stat,) = counters.rglob("memory.stat")
+    stat.write_text("total_inactive_file 2000000\ninactive_file 2000000\n")
+    assert memory_used("/p") == 1000000
+    stat.write_text("")
+    assert memory_used("/p") == 1000000
+
+
+def test_a_running_plugin_is_not_paused_in_either_version(counters: Path) -> None:
+    for file in (*counters.rglob("freezer.state"), *counters.rglob("cgroup.events")):
+        file.write_text({"freezer.state": "THAWED\n", "cgroup.events": "populated 1\nfrozen 0\n"}[file.name])
+    assert is_paused("/p") is False

@@ -1,0 +1,103 @@
+"""What the machine is said to be.
+
+Real here: this kernel, its locks, mounts and programs. Not real: cgroup hierarchies, which are directories.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pluginexec.linux import machine
+from tests.support.harness import wait_until
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [("6.18.44-fc-v595", (6, 18)), ("5.3-rc1", (5, 3)), ("4.19.0", (4, 19)), ("", (0, 0)), ("x6.1", (0, 0))],
+)
+def test_a_kernel_is_known_by_its_first_two_numbers(release: str, version: tuple[int, int]) -> None:
+    assert machine.kernel_version(release) == version
+
+
+def test_cgroups_of_version_2_are_known_by_their_controllers(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    assert machine.cgroup_version(tmp_path) == 2
+    assert machine.cgroup_controllers(tmp_path) == {"cpu", "memory", "pids", "freezer"}
+
+
+def test_cgroups_of_version_1_are_hierarchies_of_one_or_several_controllers(tmp_path: Path) -> None:
+    for name in ("cpu,cpuacct", "memory", "systemd", "unified"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup.procs").touch()
+    (tmp_path / "pids").mkdir()  # a directory alone is none
+    assert machine.cgroup_version(tmp_path) == 1
+    assert machine.cgroup_controllers(tmp_path) == {"cpu", "cpuacct", "memory"}
+    assert machine.cgroup_version(tmp_path / "pids") == machine.cgroup_version(tmp_path / "gone") == 0
+
+
+def test_this_machine_has_cgroups_and_we_have_capabilities() -> None:
+    assert machine.cgroup_version() in (1, 2)
+    assert {"memory", "pids"} <= machine.cgroup_controllers()
+    assert machine.capabilities() >> 21 & 1
+    assert machine.capabilities("no-such-process") == 0
+
+
+def test_a_program_is_found_with_its_version_and_one_that_tells_none_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (
+        ("good", "echo good example.com/x/1.5 v2.10.3-rc1"),
+        ("mute", ":"),
+        ("bad", "echo 1.2; exit 1"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert machine.find_program("good") == machine.Program("good", f"{tmp_path}/good", "v2.10.3-rc1")
+    assert machine.find_program("mute").version == machine.find_program("bad").version == ""
+    assert machine.find_program("nope") == machine.Program("nope", None, "")
+    for name in ("ctr", "containerd", "runc", "containerd-shim-runc-v2"):
+        assert machine.find_program(name).version[0].isdigit() or machine.find_program(name).version[0] == "v"
+
+
+def test_who_holds_a_lock_is_known_and_who_waits_for_it_is_not_taken_for_that(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert machine.lock_holders(path) == []
+    with path.open("w") as file:
+        assert machine.lock_holders(path) == []
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert [(each.pid, each.exclusive) for each in machine.lock_holders(path)] == [(os.getpid(), False)]
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiter = subprocess.Popen(["flock", path, "true"])
+        wait_until(lambda: f"{waiter.pid}" in Path("/proc/locks").read_text(), "the wait for the lock")
+        assert [(each.pid, each.exclusive) for each in machine.lock_holders(path)] == [(os.getpid(), True)]
+    waiter.wait()
+
+
+def test_a_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
+    assert machine.file_system(Path("/proc/self/status")) == "proc"
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
+    try:
+        assert machine.file_system(tmp_path / "x") == "tmpfs"
+        assert machine.file_system(Path(f"{tmp_path}x")) != "tmpfs" or machine.file_system(tmp_path.parent) == "tmpfs"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_the_nearest_directory_that_is_there_is_found(tmp_path: Path) -> None:
+    assert machine.existing_parent(tmp_path / "a/b") == machine.existing_parent(tmp_path) == tmp_path
+
+
+def test_serve_runs_while_its_socket_is_bound(tmp_path: Path) -> None:
+    assert not machine.serve_runs(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "serve.sock"))
+        assert machine.serve_runs(tmp_path)
+    assert not machine.serve_runs(tmp_path)  # the file is still there
+    assert not machine.serve_runs(tmp_path / ("x" * 200))

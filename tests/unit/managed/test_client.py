@@ -1,0 +1,293 @@
+"""The plugin's socket: when it is there, what is said over it, and what may go wrong.
+
+Real: sockets of the file system, with a server of the test's own behind them, which says what each test wants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pluginexec import DeadlineExceeded, FailedPrecondition, NotFound, PluginExecError, Unavailable, Unknown
+from pluginexec.managed import client as calls
+from pluginexec.managed.client import Ended, activate, call, wait_for_socket
+from pluginexec.managed.config import load_config
+from tests.support.harness import PATIENCE, wait_until
+from tests.unit.managed.test_config import LEAST
+
+LONG = 3600.0
+NewServer = Callable[..., list[bytes]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The path of a socket, longer than the kernel takes."""
+    directory = tmp_path / ("d" * 120)
+    directory.mkdir()
+    return directory / "x.sock"
+
+
+@pytest.fixture
+def alive() -> Iterator[int]:
+    """A descriptor that stands for a process that goes on."""
+    reader, writer = os.pipe()
+    yield reader
+    os.close(reader)
+    os.close(writer)
+
+
+def listening(path: Path) -> socket.socket:
+    """Return a socket that listens."""
+    listener = socket.socket(socket.AF_UNIX)
+    directory = os.open(path.parent, os.O_PATH)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+    finally:
+        os.close(directory)
+    listener.listen()
+    return listener
+
+
+@pytest.fixture
+def new_server(path: Path) -> Iterator[NewServer]:
+    """Answer the next call with these bytes; what was asked is in the list that is returned."""
+    with contextlib.ExitStack() as closed:
+
+        def make(answer: bytes, *, keep_open: bool = False) -> list[bytes]:
+            listener, asked = closed.enter_context(listening(path)), list[bytes]()
+
+            def serve() -> None:
+                connection, _ = listener.accept()
+                asked.append(request(connection))
+                connection.sendall(answer)
+                if keep_open:
+                    closed.enter_context(connection)
+                else:
+                    connection.close()
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            closed.callback(thread.join)
+            return asked
+
+        yield make
+
+
+def request(connection: socket.socket) -> bytes:
+    """Read a whole request."""
+    data = b""
+    while not (head := data.partition(b"\r\n\r\n"))[1] or len(head[2]) < int(data.partition(b"Length: ")[2].split()[0]):
+        data += connection.recv(1 << 16)
+    return data
+
+
+def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    """Return an answer."""
+    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def test_a_socket_that_listens_already_is_not_waited_for(path: Path, alive: int) -> None:
+    with listening(path):
+        wait_for_socket(path, timeout=LONG, ended=alive)
+
+
+def waits_in_poll(thread: threading.Thread) -> bool:
+    """Tell whether a thread sleeps in poll(2)."""
+    directory = Path(f"/proc/self/task/{thread.native_id}")
+    with contextlib.suppress(OSError):
+        sleeps = directory.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"
+        where = directory.joinpath("wchan").read_text()
+        return sleeps and ("poll" in where or where == "0")  # which some kernels say of all
+    return False
+
+
+class Waiter(threading.Thread):
+    """A thread that waits for a socket, and how that ended."""
+
+    def __init__(self, path: Path, ended: int, timeout: float = LONG) -> None:
+        super().__init__(daemon=True)  # without its guard it would wait for ever
+        self._arguments: dict[str, Any] = {"path": path, "timeout": timeout, "ended": ended}
+        self.error: PluginExecError | None = None
+        self.start()
+        wait_until(lambda: waits_in_poll(self), "its sleep")
+
+    def run(self) -> None:
+        """Wait."""
+        try:
+            wait_for_socket(**self._arguments)
+        except PluginExecError as error:
+            self.error = error
+
+
+def test_a_socket_that_comes_later_is_noticed_although_nobody_asks_again(path: Path, alive: int) -> None:
+    waiter = Waiter(path, alive)
+    (path.parent / "another").touch()  # is no reason to give up
+    with listening(path):
+        waiter.join(PATIENCE)
+    assert not waiter.is_alive()
+    assert waiter.error is None
+
+
+def test_a_socket_that_is_moved_into_its_place_is_noticed(path: Path, alive: int) -> None:
+    with listening(path.with_name("elsewhere")):
+        waiter = Waiter(path, alive)
+        path.with_name("elsewhere").rename(path)
+        waiter.join(PATIENCE)
+    assert not waiter.is_alive()
+    assert waiter.error is None
+
+
+def test_one_that_listens_some_time_after_it_has_made_the_file_is_noticed(path: Path, alive: int) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        directory = os.open(path.parent, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+        os.close(directory)
+        waiter = Waiter(path, alive)
+        listener.listen()
+        waiter.join(PATIENCE)
+        assert not waiter.is_alive()
+        assert waiter.error is None
+
+
+def test_the_end_of_the_plugin_ends_the_wait(path: Path) -> None:
+    reader, writer = os.pipe()
+    waiter = Waiter(path, reader)
+    os.write(writer, b"ended")
+    waiter.join(PATIENCE)
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+    assert not waiter.is_alive()
+    assert isinstance(waiter.error, Ended)
+
+
+def test_the_time_that_it_may_take_is_bounded(path: Path, alive: int) -> None:
+    with pytest.raises(DeadlineExceeded, match=r"'x\.sock' within 0\.05 s: there is no such file"):
+        wait_for_socket(path, timeout=0.05, ended=alive)
+    path.touch()
+    with pytest.raises(DeadlineExceeded, match="it has made the file, but does not listen"):
+        wait_for_socket(path, timeout=0.05, ended=alive)
+
+
+def test_no_time_is_too_long(path: Path, alive: int, new_server: NewServer) -> None:
+    new_server(http(b"{}"))
+    assert call(path, "X", timeout=float("inf")) == {}
+    waiter = Waiter(path.with_name("y.sock"), alive, timeout=float("inf"))
+    with listening(path.with_name("y.sock")):
+        waiter.join(PATIENCE)
+    assert not waiter.is_alive()
+    assert waiter.error is None
+
+
+def test_a_directory_that_is_not_there_is_said(path: Path, alive: int) -> None:
+    with pytest.raises(Unavailable, match="cannot be watched: No such file"):
+        wait_for_socket(path.parent / "gone" / "x", timeout=LONG, ended=alive)
+
+
+@pytest.mark.parametrize(("body", "sent"), [(None, b""), ({"Name": "x"}, b'{"Name": "x"}'), ([], b"[]")])
+def test_a_call_is_what_docker_sends(path: Path, new_server: NewServer, body: object, sent: bytes) -> None:
+    asked = new_server(http(b'{"Err": "", "Mountpoint": "/x"}'))
+    assert call(path, "VolumeDriver.Path", body) == {"Err": "", "Mountpoint": "/x"}
+    head, _, data = asked[0].partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"POST /VolumeDriver.Path HTTP/1.1"
+    assert b"Accept: application/vnd.docker.plugins.v1.2+json" in lines
+    assert b"Content-Length: %d" % len(sent) in lines
+    assert data == sent
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (http(b""), None),
+        (http(b'{"Err": null}'), {"Err": None}),
+        (http(b"[1]", kind="text/html"), [1]),
+        (http(b"\0\0\0\2xy", kind="application/x-json-stream"), b"\0\0\0\2xy"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {}),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"a": 1}', {"a": 1}),
+    ],
+)
+def test_an_answer_is_understood(path: Path, new_server: NewServer, answer: bytes, expected: object) -> None:
+    new_server(answer)
+    assert call(path, "X") == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        (http(b'{"Err": "disk\\nfull"}'), Unknown, "X failed: disk full"),
+        (http(b'{"Err": "disk full"}', "500 Oh"), Unknown, "X failed: disk full"),
+        (http(b"plain words", "500 Oh"), Unknown, "X failed: plain words"),
+        (http(b"", "503 Oh"), Unknown, "X failed: http status 503"),
+        (http(b"404 page not found\n", "404 Not Found"), NotFound, "X failed: 404 page not found"),
+        (http(b"no json"), Unknown, "the answer to X is not json: b'no json'"),
+        (b"SSH-2.0\r\n", Unavailable, "the answer to X is not http"),
+        (b"", Unavailable, "no connection|not http"),
+        (http(b"{}")[:-1], Unavailable, "the answer to X is not http: IncompleteRead"),
+    ],
+)
+def test_a_failure_is_said(
+    path: Path, new_server: NewServer, answer: bytes, kind: type[PluginExecError], says: str
+) -> None:
+    new_server(answer)
+    with pytest.raises(kind, match=says) as raised:
+        call(path, "X")
+    assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n", http(b"{}")[:-1]])
+def test_an_answer_that_does_not_come_or_does_not_end_is_not_waited_for(
+    path: Path, new_server: NewServer, answer: bytes
+) -> None:
+    new_server(answer, keep_open=True)
+    with pytest.raises(DeadlineExceeded, match=r"no answer to X within 0\.1 s"):
+        call(path, "X", timeout=0.1)
+
+
+def test_an_answer_that_trickles_is_not_waited_for_longer(
+    path: Path, new_server: NewServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The clock goes on a second with each look: so each byte is in time, and the whole is not.
+    ticks = iter(range(1, 1000))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(calls, "_CHUNK", 1)
+    new_server(http(b"[" + b" " * 100 + b"]"))
+    with pytest.raises(DeadlineExceeded):
+        call(path, "X", timeout=20.0)
+
+
+@pytest.mark.parametrize(("make", "says"), [(Path.touch, "connection refused"), (lambda _: None, "no such file")])
+def test_where_nothing_listens_it_is_unavailable(path: Path, make: Callable[[Path], None], says: str) -> None:
+    make(path)
+    with pytest.raises(Unavailable, match=f"no connection to its socket 'x.sock': {says}"):
+        call(path, "X")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b'{"Implements": ["VolumeDriver", "more"]}', None),
+        (b'{"Implements": ["volumedriver"]}', None),
+        (b'{"Implements": ["NetworkDriver"]}', r"names docker\.volumedriver/1\.0, but .* tells of NetworkDriver"),
+        (b'{"Implements": []}', "tells of nothing"),
+        (b'{"Implements": "VolumeDriver"}', "has no list of strings 'Implements'"),
+        (b'{"Implements": [1]}', "has no list of strings 'Implements'"),
+        (b"[]", "has no list of strings 'Implements'"),
+    ],
+)
+def test_what_it_implements_must_be_what_its_configuration_says(
+    path: Path, new_server: NewServer, answer: bytes, says: str | None
+) -> None:
+    new_server(http(answer))
+    if says is None:
+        assert activate(path, load_config(LEAST), PATIENCE)
+    else:
+        with pytest.raises(FailedPrecondition, match=says):
+            activate(path, load_config(LEAST), PATIENCE)
