@@ -23,8 +23,8 @@ class State(Enum):
 
 
 @dataclass(eq=False)
-class Plugin:
-    """One life; the executor's lock guards ``state``, ``held`` and ``oom_event``."""
+class SupervisedPlugin:
+    """One life; the executor's lock guards ``state``, ``pending_exits`` and ``oom_event``."""
 
     id: str
     files: PluginFiles
@@ -34,9 +34,9 @@ class Plugin:
     """``None`` where the process had ended before it could be held."""
     streams: Streams | None = None
     cgroups_path: str = ""
-    held: list[EventInfo] = field(default_factory=list)
+    pending_exits: list[EventInfo] = field(default_factory=list)
     oom_event: bool = False
-    suspected_at: float | None = None
+    exit_seen_at: float | None = None
     """When the kernel first said that it has ended, while containerd did not; on the monotonic clock."""
     done: threading.Event = field(default_factory=threading.Event)
     """Set when this life is over for the executor: it has ended, never started, or is no longer supervised."""

@@ -18,14 +18,14 @@ from pluginexec.errors import DeadlineExceeded
 
 log = logging.getLogger(__name__)
 
-ORPHAN_TIMEOUT = 60.0
+IN_FLIGHT_TIMEOUT = 60.0
 """Seconds that such a command is waited for; that long a deletion may take."""
 _PAUSE = 0.01
 # The first words, after the flags of the client, of each command that changes what there is of an id. The id is last.
 _COMMANDS = (["run", "--detach"], ["tasks", "rm"], ["containers", "rm"], ["delete", "--force"])
 
 
-class Orphans:
+class InFlightCommands:
     """What is found once, when the root is ours and we have started nothing yet.
 
     ``flags``: with which words the arguments of the commands begin.
@@ -43,8 +43,8 @@ class Orphans:
                     self._commands[arguments[-1]].append(process)
 
     def wait(self, id: str) -> None:
-        """Wait until no such command is at work on an id; ``DeadlineExceeded`` after ``ORPHAN_TIMEOUT`` seconds."""
-        deadline = time.monotonic() + ORPHAN_TIMEOUT
+        """Wait until no such command is at work on an id; ``DeadlineExceeded`` after ``IN_FLIGHT_TIMEOUT`` seconds."""
+        deadline = time.monotonic() + IN_FLIGHT_TIMEOUT
         for process in self._commands.get(id, ()):
             if _is_at_work(process):
                 log.info("a command of an executor that was killed is at work on %s (pid %d)", id, process.pid)

@@ -11,7 +11,7 @@ import click
 
 from pluginexec.cli.container_options import ContainerFlags, container_options
 from pluginexec.cli.globals import Settings
-from pluginexec.daemon.private import ensure
+from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.records import Record
@@ -89,7 +89,7 @@ def planned(
         id=id,
         created_at=datetime.now(timezone.utc),
         # Last: before anything is started, a bad spec is told.
-        address=ensure(settings.address, settings.root).address,
+        address=ensure_running(settings.address, settings.root).address,
         namespace=settings.namespace,
         command=list(spec["process"]["args"]),
         labels=labels,

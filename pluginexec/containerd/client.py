@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pluginexec.cleanup.inflight import Orphans
+from pluginexec.cleanup.inflight import InFlightCommands
 from pluginexec.cleanup.shims import end_shim
 from pluginexec.containerd.ctr import Completed, Ctr, run_command, uninterrupted
 from pluginexec.containerd.events import ENDINGS, Backend, EventStream
@@ -120,9 +120,9 @@ class Client:
         """SIGKILL the shim of a task that containerd does not know, if there is one; tell whether there was."""
         return end_shim(id, self._ctr.namespace, self._ctr.address)
 
-    def find_orphans(self, runc_root: Path) -> Orphans:
+    def find_in_flight(self, runc_root: Path) -> InFlightCommands:
         """Find what executors that were killed had started to change in this namespace, and still goes on."""
-        return Orphans(self._ctr.argv()[1:], self._runtime_flags(runc_root))
+        return InFlightCommands(self._ctr.argv()[1:], self._runtime_flags(runc_root))
 
     def _runtime_flags(self, runc_root: Path) -> list[str]:
         # containerd's shim keeps the state of each namespace in a directory of its own.

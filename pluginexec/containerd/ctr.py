@@ -22,7 +22,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeVar
 
-from pluginexec.containerd.error_messages import error_from_complaint
+from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable, Unknown
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def _check(run: Callable[[], Completed], *, operation: str, id: str | None = Non
         error.operation, error.id = operation, id
         raise
     if completed.returncode:
-        raise error_from_complaint(
+        raise error_from_stderr(
             completed.stderr, argv=completed.argv, returncode=completed.returncode, operation=operation, id=id
         )
     return completed

@@ -109,18 +109,18 @@ def container_runs(message: str) -> bool:
     return re.search(_NOT_STOPPED, message) is not None
 
 
-def complaint_in(stderr: str) -> str:
+def error_text(stderr: str) -> str:
     """Return the error text in ``stderr`` as one line: from the first line that starts with ``ctr: `` to the end."""
     # Lines before it are logrus warnings; the text itself may span lines (a logger that is missing, in 1.6 and 1.7).
     start = re.search(r"^ctr: ", stderr, re.MULTILINE)
     return " ".join(stderr[start.start() if start else 0 :].split())
 
 
-def error_from_complaint(
+def error_from_stderr(
     stderr: str, *, argv: Sequence[str], returncode: int, operation: str, id: str | None
 ) -> PluginExecError:
     """Return the error that a failed command's ``stderr`` stands for; ``Unknown`` where no pattern is found."""
-    text = _shorten(complaint_in(stderr), _SEARCHED)
+    text = _shorten(error_text(stderr), _SEARCHED)
     rows = (row for row in _TABLE if re.search(row[0], text, re.IGNORECASE))
     _, kind, hint = next(rows, ("", Unknown, None))
     message = _shorten(text, _SHOWN) or f"{argv[0]} ended with code {returncode} and said nothing"

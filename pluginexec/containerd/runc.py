@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from pluginexec.containerd.ctr import clean_environment
-from pluginexec.containerd.error_messages import error_from_complaint, invocation_code
+from pluginexec.containerd.error_messages import error_from_stderr, invocation_code
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound
 from pluginexec.oci.options.container import absolute_workdir
 from pluginexec.oci.options.environment import changed_environment
@@ -163,7 +163,7 @@ class RuntimeExec:
         complaint = self._complaint()
         if complaint is not None:
             message = complaint.removeprefix(_PREFIX)
-            error = error_from_complaint(message, argv=self._argv(), returncode=code, operation="exec", id=self.id)
+            error = error_from_stderr(message, argv=self._argv(), returncode=code, operation="exec", id=self.id)
             if invocation_code(message):
                 error.hint = "give a program of the plugin's root file system"
             raise error

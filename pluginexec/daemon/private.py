@@ -48,7 +48,7 @@ def is_private(address: str, root: str | os.PathLike[str]) -> bool:
         return False
 
 
-def ensure(address: str | None, root: str | os.PathLike[str]) -> Remote:
+def ensure_running(address: str | None, root: str | os.PathLike[str]) -> Remote:
     """Return a containerd that listens: the chosen one, else the private one of the root, started where need be.
 
     What is started is left running. Raises what ``Containerd`` and its ``start`` do, and ``Unavailable`` if another
@@ -78,7 +78,7 @@ def ensure_private(root: str | os.PathLike[str], instead_of: str = "") -> Remote
 
 
 @contextlib.contextmanager
-def watched(address: str | None, root: str | os.PathLike[str], patience: float = 0.0) -> Iterator[Remote]:
+def supervised(address: str | None, root: str | os.PathLike[str], patience: float = 0.0) -> Iterator[Remote]:
     """As ``ensure``; a private one is started again when it dies, for as long as this is entered, and then left.
 
     Only one process can watch it: where another one does, and still does after ``patience`` seconds, this one merely

@@ -17,7 +17,7 @@ _LOOK_EVERY = 5.0
 """Seconds after which we see that the supervisor of containerd has given up; then we begin anew."""
 
 
-class Keeper:
+class ContainerdRestarter:
     """Watches the private containerd; in the end it is left running, for the next command.
 
     Its thread starts it, or adopts one that runs, and tries again after a growing pause where that fails: another

@@ -31,9 +31,9 @@ ANSWER_TIMEOUT = 5.0
 """Seconds until a containerd that was running already must have answered, or it counts as hung."""
 FIRST_PAUSE = 0.1
 """Seconds before a dead containerd is started again; twice as long after each early death."""
-EARLY_DEATH = 10.0
+EARLY_EXIT = 10.0
 """Seconds after its start within which a death is early."""
-EARLY_DEATHS = 5
+EARLY_EXITS = 5
 """So many early deaths in a row, and we give up; systemd's default, too. So the longest pause is 0.8 s."""
 OPERATION = "start containerd"
 
@@ -289,8 +289,8 @@ class Supervisor:
                     return
                 child, self.child = self.child, None
                 said = f"{child.bury()}; {self._files.log_end(log_start)}"
-                deaths = deaths + 1 if time.monotonic() - child.started < EARLY_DEATH else 0
-            if deaths >= EARLY_DEATHS:
+                deaths = deaths + 1 if time.monotonic() - child.started < EARLY_EXIT else 0
+            if deaths >= EARLY_EXITS:
                 self._give_up(said)
                 self._stop_is_asked(within=None)
                 return
@@ -305,7 +305,7 @@ class Supervisor:
                 deaths, said = deaths + 1, str(error)
 
     def _give_up(self, said: str) -> None:
-        self.failure = f"gave up after containerd died early {EARLY_DEATHS} times in a row: {said}"
+        self.failure = f"gave up after containerd died early {EARLY_EXITS} times in a row: {said}"
         log.error("%s; see %s", self.failure, self._files.log)
 
     def _end_tasks(self) -> None:

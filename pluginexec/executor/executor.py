@@ -22,13 +22,13 @@ from pluginexec.errors import (
     Unavailable,
     Unknown,
 )
-from pluginexec.executor.exits import Endings, ExitHandler
+from pluginexec.executor.exits import ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import ALIVE, Lifecycle
-from pluginexec.executor.plugins import Table
+from pluginexec.executor.plugins import PluginTable
 from pluginexec.linux.cgroups import cgroups_path_of
-from pluginexec.linux.pidfd import GRACE, InitProcess, Watch, boot_seconds
+from pluginexec.linux.pidfd import GRACE, ExitWatcher, InitProcess, boot_seconds
 from pluginexec.oci.spec import SpecSource, load_spec
-from pluginexec.plugin import Plugin
+from pluginexec.plugin import SupervisedPlugin
 from pluginexec.root import Root
 from pluginexec.streams.streams import DRAIN_TOTAL, Streams, check_sink
 from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Sink, Task, TaskState
@@ -71,14 +71,16 @@ class Executor:
     ) -> None:
         self._client = (remote or Remote()).new_client(namespace, self)
         self._root = Root(root_dir, shared=shared)
-        self._lifecycle = Lifecycle(self._client, self._root, on_leftover=lambda: self._watch.poke(_LEFTOVERS_AGAIN))
-        self._table = Table(self._root, ENDING_TIMEOUT)
-        self._endings = Endings(self._client, self._lifecycle, self._table.forget, exit_handler)
+        self._lifecycle = Lifecycle(
+            self._client, self._root, on_leftover=lambda: self._watch.schedule(_LEFTOVERS_AGAIN)
+        )
+        self._table = PluginTable(self._root, ENDING_TIMEOUT)
+        self._exits = ExitProcessor(self._client, self._lifecycle, self._table.remove, exit_handler)
         try:
             with ExitStack() as undo:
                 undo.callback(self._root.close)
-                self._orphans = self._client.find_orphans(self._root.runtime_root)
-                self._watch = Watch(self._look)
+                self._orphans = self._client.find_in_flight(self._root.runtime_root)
+                self._watch = ExitWatcher(self._look)
                 undo.callback(self._watch.close)
                 self._client.listen()
                 undo.pop_all()
@@ -164,11 +166,11 @@ class Executor:
                     self._supervise(plugin, streams, task.pid, init)
                     return True
                 plugin.streams = streams
-                self._endings.bury(plugin, task)
+                self._exits.process_unsupervised(plugin, task)
             except BaseException:
                 streams.stop()
                 raise
-            self._table.forget(plugin)
+            self._table.remove(plugin)
             return False
 
     def is_running(self, id: str) -> bool:
@@ -243,12 +245,12 @@ class Executor:
         """
         if event_type is EventType.OOM:
             self._table.note_oom(id)
-        elif event_type is EventType.EXIT and (plugin := self._table.note_exit(event_info)):
+        elif event_type is EventType.EXIT and (plugin := self._table.match_exit(event_info)):
             self._end(plugin, event_info)
 
     def events_connected(self) -> None:
         """Learn that the event stream stands (again): ends that it missed must be looked for."""
-        self._watch.poke()
+        self._watch.schedule()
         # On this thread, because no operation and no exit waits for it.
         self._client.check_versions()
 
@@ -264,16 +266,16 @@ class Executor:
         self._client.close()
         self._watch.close()
         # One whose end was reported meanwhile is being dealt with.
-        ours = [plugin for plugin in running if self._table.claim_end(plugin)]
+        ours = [plugin for plugin in running if self._table.claim_exit(plugin)]
         for plugin in ours:
             if plugin.streams:
                 plugin.streams.halt()  # all at once: what writers that block cost in time is not added up
         for plugin in ours:
             self._let_go(plugin)
-        self._endings.join(ENDING_TIMEOUT)
+        self._exits.join(ENDING_TIMEOUT)
         self._root.close()
 
-    def _send(self, plugin: Plugin, number: int) -> None:
+    def _send(self, plugin: SupervisedPlugin, number: int) -> None:
         """Send a signal through containerd, or to the process itself where the runtime has lost its state of it."""
         try:
             self._client.kill(plugin.id, number)
@@ -281,7 +283,7 @@ class Executor:
             if not self._table.send(plugin, number):
                 raise
 
-    def _status_of(self, plugin: Plugin) -> ExitStatus:
+    def _status_of(self, plugin: SupervisedPlugin) -> ExitStatus:
         if plugin.status is None:
             if self._table.closed:
                 raise FailedPrecondition("the executor was closed", operation="wait", id=plugin.id)
@@ -289,7 +291,7 @@ class Executor:
         return plugin.status
 
     @contextmanager
-    def _starting(self, operation: str, id: str) -> Iterator[Plugin]:
+    def _starting(self, operation: str, id: str) -> Iterator[SupervisedPlugin]:
         """Reserve an id for an operation that starts or finds its plugin; a failure frees it."""
         try:
             plugin = self._table.reserve(check_id(id))
@@ -297,13 +299,13 @@ class Executor:
                 self._orphans.wait(id)
                 yield plugin
             except BaseException:
-                self._table.forget(plugin)
+                self._table.remove(plugin)
                 raise
         except PluginExecError as error:
             error.operation, error.id = operation, id if isinstance(id, str) else None
             raise
 
-    def _supervise(self, plugin: Plugin, streams: Streams, pid: int, init: InitProcess | None) -> None:
+    def _supervise(self, plugin: SupervisedPlugin, streams: Streams, pid: int, init: InitProcess | None) -> None:
         """Take a plugin that was started or found into supervision; its exit may have been held back."""
         plugin.streams, plugin.pid, plugin.init = streams, pid, init
         try:
@@ -317,51 +319,51 @@ class Executor:
         if event:
             self._end(plugin, event)
         elif init is None:
-            self._watch.poke(GRACE)
+            self._watch.schedule(GRACE)
 
-    def _end(self, plugin: Plugin, event: EventInfo | None, task: Task | None = None) -> None:
+    def _end(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None = None) -> None:
         """Have the end of a plugin, which was claimed, dealt with."""
         try:
-            self._endings.begin(plugin, event, task)
+            self._exits.start(plugin, event, task)
         except RuntimeError as error:  # no thread can be had: look again when that may have passed
             log.warning("the exit of %s has to wait: %s", plugin.id, error)
             if self._table.closed:
                 self._let_go(plugin)
                 return
-            self._table.unclaim_end(plugin)
-            self._watch.poke(GRACE)
+            self._table.unclaim_exit(plugin)
+            self._watch.schedule(GRACE)
 
-    def _let_go(self, plugin: Plugin) -> None:
+    def _let_go(self, plugin: SupervisedPlugin) -> None:
         """Stop supervising a plugin: it goes on, and what it prints waits for the next executor."""
         if plugin.streams:
             plugin.streams.stop()
-        self._table.forget(plugin)
+        self._table.remove(plugin)
 
     def _look(self) -> bool:
         """Look for ends that no event told, and for what could not be deleted; return whether all is settled."""
-        self._lifecycle.retry_leftovers(self._table.borrow)
-        suspects = self._table.suspects()
-        if not suspects:
+        self._lifecycle.retry_leftovers(self._table.reserve_for_cleanup)
+        exited = self._table.exited()
+        if not exited:
             return True
         try:
             tasks = self._client.tasks()
         except PluginExecError as error:
             log.debug("ends cannot be looked for now: %s", error)
             return False
-        ended = [plugin for plugin in suspects if self._is_over(plugin, tasks.get(plugin.id))]
+        ended = [plugin for plugin in exited if self._is_over(plugin, tasks.get(plugin.id))]
         if ended:
             self._client.distrust_events()
         for plugin in ended:
-            if self._table.claim_end(plugin):
+            if self._table.claim_exit(plugin):
                 self._end(plugin, None, tasks.get(plugin.id))
-        return len(ended) == len(suspects)
+        return len(ended) == len(exited)
 
-    def _is_over(self, plugin: Plugin, task: Task | None) -> bool:
+    def _is_over(self, plugin: SupervisedPlugin, task: Task | None) -> bool:
         """Decide on a plugin whose process the kernel says has ended."""
         now = time.monotonic()
-        plugin.suspected_at = plugin.suspected_at or now
+        plugin.exit_seen_at = plugin.exit_seen_at or now
         unsettled = task and (task.state is TaskState.UNKNOWN or (task.pid == plugin.pid and task.state in ALIVE))
-        return not unsettled or now - plugin.suspected_at > TRUST_KERNEL_AFTER
+        return not unsettled or now - plugin.exit_seen_at > TRUST_KERNEL_AFTER
 
 
 def _bounded(timeout: float | None) -> float | None:

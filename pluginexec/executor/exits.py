@@ -5,8 +5,8 @@ time, or start the plugin again and wait for it.
 
 What blocks holds an end up for 27 s in all: the 12 s that a shim waits for a logger (where a process outside holds the
 plugin's pipe open, or a writer blocks and the buffers are full), ``DRAIN_IDLE``, and ``STOP_TIMEOUT`` where a writer
-does not return; and for ``TURN_TIMEOUT`` more where many plugins end at once, for ``CODE_TIMEOUT`` where the containerd
-dies that alone knows the exit code. Others it does not hold up.
+does not return; and for ``DELETE_SLOT_TIMEOUT`` more where many plugins end at once, for ``CODE_TIMEOUT`` where the
+containerd dies that alone knows the exit code. Others it does not hold up.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pluginexec.containerd.client import Client
 from pluginexec.errors import DeadlineExceeded, PluginExecError, Unavailable
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.linux.cgroups import oom_killed, remove_cgroups
-from pluginexec.plugin import Plugin
+from pluginexec.plugin import SupervisedPlugin
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
 
 log = logging.getLogger(__name__)
 
 DELETIONS_AT_ONCE = 8
 """How many ``ctr`` processes may delete at the same time, when many plugins end at once."""
-TURN_TIMEOUT = 2.0
+DELETE_SLOT_TIMEOUT = 2.0
 """Seconds after which one more may none the less."""
 CODE_TIMEOUT = 5.0
 """Seconds that a containerd which goes away while it is asked for an exit code may take to come back."""
@@ -48,14 +48,14 @@ class ExitHandler(Protocol):
         """
 
 
-class Endings:
+class ExitProcessor:
     """The ends of one executor's plugins."""
 
     def __init__(
         self,
         client: Client,
         lifecycle: Lifecycle,
-        forget: Callable[[Plugin], None],
+        forget: Callable[[SupervisedPlugin], None],
         handler: ExitHandler | None,
     ) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class Endings:
         self._lock = threading.Lock()
         self._workers: set[threading.Thread] = set()
 
-    def begin(self, plugin: Plugin, event: EventInfo | None, task: Task | None = None) -> None:
+    def start(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None = None) -> None:
         """Start the worker for a plugin that has ended; ``task`` is what containerd says where no event came.
 
         Raises ``RuntimeError`` where no thread can be had.
@@ -94,7 +94,7 @@ class Endings:
             if worker.is_alive():
                 log.warning("%s is not done after %g s and is left behind", worker.name, timeout)
 
-    def _work(self, plugin: Plugin, event: EventInfo | None, task: Task | None) -> None:
+    def _work(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None) -> None:
         status = _status(plugin, event.exit_code if event else None, event)
         try:
             if not event:
@@ -116,7 +116,7 @@ class Endings:
         except Exception:
             log.exception("the exit handler failed for %s", id)
 
-    def _exit_code(self, plugin: Plugin, task: Task | None, *, later: bool = False) -> int | None:
+    def _exit_code(self, plugin: SupervisedPlugin, task: Task | None, *, later: bool = False) -> int | None:
         """Find out the exit code where no event told it: the kernel first, then containerd.
 
         ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because it can be asked again.
@@ -142,14 +142,14 @@ class Endings:
                     raise
             time.sleep(_PAUSE)
 
-    def _clean_up(self, plugin: Plugin, status: ExitStatus, level: int = logging.WARNING) -> None:
+    def _clean_up(self, plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.WARNING) -> None:
         """Record, delete, drain; what the disk does not allow now is done later, and complained of once."""
         recorded = _record(plugin, status, level)
         self._delete(plugin)
         if not recorded or plugin.files.exist():
             self._lifecycle.finish_later(plugin.id, lambda id: self._clean_up(plugin, status, logging.DEBUG))
 
-    def _delete(self, plugin: Plugin) -> None:
+    def _delete(self, plugin: SupervisedPlugin) -> None:
         begun = time.monotonic()
         with self._turn():
             deleted = self._lifecycle.delete_ended(plugin.id)
@@ -166,14 +166,14 @@ class Endings:
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """Wait for a turn to delete, but not long: a plugin whose logger is waited for must not hold up the others."""
-        has_turn = self._deleting.acquire(timeout=TURN_TIMEOUT)
+        has_turn = self._deleting.acquire(timeout=DELETE_SLOT_TIMEOUT)
         try:
             yield
         finally:
             if has_turn:
                 self._deleting.release()
 
-    def bury(self, plugin: Plugin, task: Task | None) -> None:
+    def process_unsupervised(self, plugin: SupervisedPlugin, task: Task | None) -> None:
         """Deal with a plugin that ended, or never started, while nobody supervised it: all but the handler.
 
         Raises ``Unavailable`` or ``DeadlineExceeded`` where containerd cannot tell now how it ended.
@@ -193,14 +193,14 @@ class Endings:
         self._delete(plugin)
 
 
-def _never_started(plugin: Plugin, task: Task | None) -> bool:
+def _never_started(plugin: SupervisedPlugin, task: Task | None) -> bool:
     if task is None:
         # ctr writes the pid before it starts the task.
         return plugin.files.exist() and plugin.files.read_pid() is None and plugin.files.read_exit() is None
     return task.state is TaskState.CREATED
 
 
-def _status(plugin: Plugin, exit_code: int | None, event: EventInfo | None) -> ExitStatus:
+def _status(plugin: SupervisedPlugin, exit_code: int | None, event: EventInfo | None) -> ExitStatus:
     counted = oom_killed(plugin.cgroups_path)
     return ExitStatus(
         exit_code=exit_code,
@@ -210,7 +210,7 @@ def _status(plugin: Plugin, exit_code: int | None, event: EventInfo | None) -> E
     )
 
 
-def _record(plugin: Plugin, status: ExitStatus, level: int = logging.WARNING) -> bool:
+def _record(plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.WARNING) -> bool:
     """Write the exit record before anything is deleted: a crash between the two loses no exit; tell if it is there."""
     try:
         plugin.files.write_exit(status)

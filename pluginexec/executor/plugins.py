@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound
-from pluginexec.plugin import Plugin, State
+from pluginexec.plugin import State, SupervisedPlugin
 from pluginexec.root import Root
 from pluginexec.types import EventInfo
 from pluginexec.validation import check_id
@@ -15,7 +15,7 @@ from pluginexec.validation import check_id
 _EXITS_BETWEEN_CLEANUPS = 64
 
 
-class Table:
+class PluginTable:
     """One executor's plugins by id.
 
     ``ending_timeout``: seconds in which a plugin that has ended is deleted and drained, at the very most.
@@ -26,8 +26,8 @@ class Table:
         self._ending_timeout = ending_timeout
         # Guards the table, and of each plugin in it the state, the held events and the life of its pidfd.
         self._lock = threading.Condition()
-        self._plugins: dict[str, Plugin] = {}
-        self._borrowed: dict[str, Plugin] = {}
+        self._plugins: dict[str, SupervisedPlugin] = {}
+        self._borrowed: dict[str, SupervisedPlugin] = {}
         self._closed = False
         self._forgotten = 0
         self._remove_old_exits()
@@ -40,14 +40,14 @@ class Table:
     def __contains__(self, id: object) -> bool:
         return id in self._plugins
 
-    def get(self, id: str) -> Plugin:
+    def get(self, id: str) -> SupervisedPlugin:
         """Return the plugin of this id; ``NotFound`` if there is none, ``InvalidArgument`` if there cannot be one."""
         plugin = self._plugins.get(check_id(id))
         if plugin is None:
             raise NotFound("no such plugin", id=id)
         return plugin
 
-    def reserve(self, id: str) -> Plugin:
+    def reserve(self, id: str) -> SupervisedPlugin:
         """Take an id for a plugin that is about to start or to be found; events about it are held back from now on.
 
         Waits where the last plugin of this id has ended and is being cleaned up. Raises ``AlreadyExists`` where it
@@ -59,7 +59,7 @@ class Table:
                     raise FailedPrecondition("the executor is closed")
                 plugin = self._plugins.get(id) or self._borrowed.get(id)
                 if plugin is None:
-                    return self._plugins.setdefault(id, Plugin(id, self._root.plugin(id)))
+                    return self._plugins.setdefault(id, SupervisedPlugin(id, self._root.plugin(id)))
                 if plugin.state is State.STARTING:
                     raise AlreadyExists("it is being created or restored")
                 if plugin.state is State.RUNNING and not plugin.has_ended():
@@ -68,11 +68,11 @@ class Table:
                 raise DeadlineExceeded(f"its last life is not cleaned up after {self._ending_timeout:g} s")
 
     @contextmanager
-    def borrow(self, id: str) -> Iterator[bool]:
+    def reserve_for_cleanup(self, id: str) -> Iterator[bool]:
         """Take an id, if it is free, to delete what is left of it; a ``reserve`` waits, the rest finds no plugin."""
         with self._lock:
             is_free = id not in self._plugins and id not in self._borrowed and not self._closed
-            plugin = Plugin(id, self._root.plugin(id), state=State.ENDING)
+            plugin = SupervisedPlugin(id, self._root.plugin(id), state=State.ENDING)
             if is_free:
                 self._borrowed[id] = plugin
         try:
@@ -83,10 +83,10 @@ class Table:
                     del self._borrowed[id]
                 plugin.done.set()
 
-    def started(self, plugin: Plugin) -> EventInfo | None:
+    def started(self, plugin: SupervisedPlugin) -> EventInfo | None:
         """Note that a plugin runs; return its exit event if that came before its pid was known."""
         with self._lock:
-            exits = [event for event in plugin.held if event.pid == plugin.pid]
+            exits = [event for event in plugin.pending_exits if event.pid == plugin.pid]
             plugin.state = State.ENDING if exits else State.RUNNING
             self._lock.notify_all()
         return exits[0] if exits else None
@@ -98,7 +98,7 @@ class Table:
             if plugin:
                 plugin.oom_event = True
 
-    def note_exit(self, event: EventInfo) -> Plugin | None:
+    def match_exit(self, event: EventInfo) -> SupervisedPlugin | None:
         """Return the plugin that this exit event ends: for any other event, and for a second one, ``None``.
 
         containerd reports the ends of execs in the same words, repeats itself after a restart, and knows containers
@@ -109,14 +109,14 @@ class Table:
         with self._lock:
             plugin = self._plugins.get(event.container_id)
             if plugin and plugin.state is State.STARTING:
-                plugin.held.append(event)
+                plugin.pending_exits.append(event)
                 return None
             if plugin is None or plugin.state is not State.RUNNING or plugin.pid != event.pid:
                 return None
             plugin.state = State.ENDING
             return plugin
 
-    def claim_end(self, plugin: Plugin) -> bool:
+    def claim_exit(self, plugin: SupervisedPlugin) -> bool:
         """Note that a plugin has ended, without an event; return whether nobody else noted it before."""
         with self._lock:
             claimed = plugin.state is State.RUNNING
@@ -124,27 +124,27 @@ class Table:
                 plugin.state = State.ENDING
         return claimed
 
-    def unclaim_end(self, plugin: Plugin) -> None:
+    def unclaim_exit(self, plugin: SupervisedPlugin) -> None:
         """Undo a claim that could not be acted on."""
         with self._lock:
             plugin.state = State.RUNNING
 
-    def is_alive(self, plugin: Plugin) -> bool:
+    def is_alive(self, plugin: SupervisedPlugin) -> bool:
         """Tell whether a plugin has started and its process has not ended."""
         with self._lock:
             return plugin.state is State.RUNNING and not plugin.has_ended()
 
-    def send(self, plugin: Plugin, number: int) -> bool:
+    def send(self, plugin: SupervisedPlugin, number: int) -> bool:
         """Send a signal to a plugin's process, past containerd; return whether that had not ended."""
         with self._lock:
             return plugin.init is not None and plugin.init.send(number)
 
-    def suspects(self) -> list[Plugin]:
+    def exited(self) -> list[SupervisedPlugin]:
         """Return the plugins that should run, and whose process has ended."""
         with self._lock:
             return [plugin for plugin in self._in_state(State.RUNNING) if plugin.has_ended()]
 
-    def forget(self, plugin: Plugin) -> None:
+    def remove(self, plugin: SupervisedPlugin) -> None:
         """Take a plugin that is over out of the table, and wake who waits for it."""
         with self._lock:
             if self._plugins.get(plugin.id) is plugin:
@@ -157,7 +157,7 @@ class Table:
             self._lock.notify_all()
         plugin.done.set()
 
-    def close(self) -> list[Plugin] | None:
+    def close(self) -> list[SupervisedPlugin] | None:
         """Take no more plugins, wait for those that start, and return those that run; ``forget`` them one by one.
 
         Returns ``None`` if it is closed already.
@@ -169,7 +169,7 @@ class Table:
             self._lock.wait_for(lambda: not self._in_state(State.STARTING), timeout=self._ending_timeout)
             return self._in_state(State.RUNNING)
 
-    def _in_state(self, state: State) -> list[Plugin]:
+    def _in_state(self, state: State) -> list[SupervisedPlugin]:
         return [plugin for plugin in self._plugins.values() if plugin.state is state]
 
     def _remove_old_exits(self) -> None:

@@ -9,7 +9,7 @@ from pluginexec.host.host import Host
 from pluginexec.host.records import Record, State
 
 
-def strangers(host: Host) -> list[str]:
+def unrecorded_ids(host: Host) -> list[str]:
     """List the ids that an executor made files for, and that have no record."""
     known = set(host.records.ids())
     made = (path.parent.name for path in (host.records.root / "containers").glob("*/config.json"))
@@ -32,7 +32,7 @@ def adopt(host: Host, id: str, address: str, namespace: str) -> State:
     )
     host.records.create(record, spec)
     try:
-        return host.settle(id)
+        return host.reconcile(id)
     except BaseException:
         host.records.remove(id)
         raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from pluginexec.containerd.error_messages import invocation_code
 from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.private import ensure, is_private
+from pluginexec.daemon.private import ensure_running, is_private
 from pluginexec.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -29,7 +29,7 @@ from pluginexec.executor.executor import ENDING_TIMEOUT, Executor
 from pluginexec.executor.exits import ExitHandler
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
-from pluginexec.host.records import GLANCE_TIMEOUT, Record, Records, State, hold_process, is_alive
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root import PluginFiles
 from pluginexec.types import ExitStatus, Sink
@@ -54,7 +54,7 @@ class Host:
     def remote(self, record: Record) -> Remote:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
         root = self.records.root
-        address = ensure(record.address, root).address if is_private(record.address, root) else record.address
+        address = ensure_running(record.address, root).address if is_private(record.address, root) else record.address
         return Remote(address, runtime=record.runtime)
 
     def executor(self, record: Record, handler: ExitHandler | None = None) -> Executor:
@@ -70,13 +70,13 @@ class Host:
         """Start a plugin in the background; nothing happens if it runs."""
         record = self.records.record(id)
         with self._work(id, WORK_TIMEOUT, is_alive) as is_free:
-            if not is_free or is_alive(self._found_out(record)):
+            if not is_free or is_alive(self._reconcile_locked(record)):
                 return
             self.records.clear_stopped(id)
             sinks = detached_sinks(record, self.records.directory(id))
             with self.executor(record) as executor:
                 self.launch(executor, record, *sinks, restart_count=0)
-        if not self.poke() and record.restart != "no":
+        if not self.notify_serve() and record.restart != "no":
             log.warning("%s is started again (%s) only while 'pluginexec serve' runs for this root", id, record.restart)
 
     def launch(self, executor: Executor, record: Record, stdout: Sink, stderr: Sink, **changes: Any) -> None:
@@ -107,7 +107,7 @@ class Host:
             **changes,
         )
 
-    def settle(self, id: str, timeout: float = WORK_TIMEOUT) -> State:
+    def reconcile(self, id: str, timeout: float = WORK_TIMEOUT) -> State:
         """Return the state of a plugin, after finding out how it ended if nobody has; ``--rm`` removes it then.
 
         Raises ``DeadlineExceeded`` where another process is at work on it for longer than ``timeout`` seconds.
@@ -117,30 +117,30 @@ class Host:
             return is_alive(state) or (state.status != "running" and not self.files(id).exist())
 
         with self._work(id, timeout, is_settled) as is_free:
-            return self._found_out(self.records.record(id)) if is_free else self.records.state(id)
+            return self._reconcile_locked(self.records.record(id)) if is_free else self.records.state(id)
 
     def has_ended(self, id: str) -> bool:
         """Tell whether a plugin has ended, and all that it printed is in its log."""
         try:
             if is_alive(self.records.state(id)):
                 return False
-            return self.settle(id, LOOK_TIMEOUT).status not in ("running", "restarting")
+            return self.reconcile(id, LOOK_TIMEOUT).status not in ("running", "restarting")
         except NotFound:  # --rm
             return True
         except DeadlineExceeded:  # whoever is at work on it deals with its end, or starts it again
             return False
 
-    def look(self, id: str) -> State:
+    def current_state(self, id: str) -> State:
         """Return the state of a plugin as well as it can be told now: nobody is waited for, no containerd started."""
         if Remote(self.records.record(id).address).listens():
             with contextlib.suppress(DeadlineExceeded, Unavailable, FailedPrecondition):
-                return self.settle(id, LOOK_TIMEOUT)
+                return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
             return replace(state, status="exited")
         return state
 
-    def ended(self, record: Record, status: ExitStatus | None) -> State:
+    def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
         state = self.records.change_state(
             record.id,
@@ -165,7 +165,7 @@ class Host:
                 return self.records.change_state(
                     record.id, status="running", pid=pid, pid_started=start_seconds(pid) or 0.0
                 )
-        return self.ended(record, exit_status(executor, record.id))
+        return self.record_exit(record, exit_status(executor, record.id))
 
     def give_up(self, id: str) -> State:
         """Write down of a plugin, whose lock is held, that nobody starts it again after all."""
@@ -177,7 +177,7 @@ class Host:
         record = self.records.record(id)
         number = parse_signal(record.stop_signal if signal is None else signal)
         self.records.mark_stopped(id)
-        self.poke()
+        self.notify_serve()
         with self.held(id) as init:
             if init and not self._end(record, init, number, timeout):
                 log.warning("%s has not ended %g s after signal %d", id, timeout, number)
@@ -186,7 +186,7 @@ class Host:
                         f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id
                     )
         with contextlib.suppress(NotFound):  # --rm
-            if self.settle(id).status == "restarting":
+            if self.reconcile(id).status == "restarting":
                 with self.records.lock(id, WORK_TIMEOUT):
                     self.give_up(id)
 
@@ -199,13 +199,13 @@ class Host:
                 raise FailedPrecondition("it is not running", operation="kill", id=id)
             if number in (_signal.SIGKILL, parse_signal(record.stop_signal)):
                 self.records.mark_stopped(id)
-                self.poke()
+                self.notify_serve()
             self._send(record, init, number)
 
     def wait(self, id: str) -> State:
         """Wait until a plugin has ended and all that is done about it; return its state then."""
         while True:
-            state = self.settle(id)
+            state = self.reconcile(id)
             if state.status == "exited":
                 return state
             with self.held(id) as init:
@@ -214,7 +214,7 @@ class Host:
                     continue
                 _ends_within(init, None)
                 with contextlib.suppress(NotFound):  # --rm, and somebody was faster
-                    state = self.settle(id)
+                    state = self.reconcile(id)
                     if state.pid == init.pid:
                         return state
                 # Or it was started again meanwhile, and the state is that of its next life.
@@ -225,7 +225,7 @@ class Host:
         record = self.records.record(id)
         if force:
             self.records.mark_stopped(id)  # also where it would be started again in a moment
-            self.poke()
+            self.notify_serve()
             with self.held(id) as init:
                 if init:
                     self._end(record, init, _signal.SIGKILL, WORK_TIMEOUT)
@@ -233,7 +233,7 @@ class Host:
             hint = "stop it first, or use 'rm -f'"
             raise FailedPrecondition("it is running", operation="remove", id=id, hint=hint)
         with contextlib.suppress(NotFound), self.records.lock(id, WORK_TIMEOUT):
-            if is_alive(self._found_out(record)):
+            if is_alive(self._reconcile_locked(record)):
                 raise FailedPrecondition("it is running again", operation="remove", id=id, hint="use 'rm -f'")
             self._forget(id)
 
@@ -249,11 +249,11 @@ class Host:
 
     def discard(self, id: str) -> None:
         """Remove a plugin that could not be started; one that runs is left alone."""
-        with contextlib.suppress(PluginExecError), self.records.lock(id, GLANCE_TIMEOUT):
-            if not is_alive(self._found_out(self.records.record(id))):
+        with contextlib.suppress(PluginExecError), self.records.lock(id, SHORT_LOCK_TIMEOUT):
+            if not is_alive(self._reconcile_locked(self.records.record(id))):
                 self._forget(id)
 
-    def poke(self) -> bool:
+    def notify_serve(self) -> bool:
         """Have ``pluginexec serve`` look at the records again; tell whether it runs."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
@@ -269,7 +269,7 @@ class Host:
         self.files(id).remove()  # its exit record
         self.records.remove(id)
 
-    def _found_out(self, record: Record) -> State:
+    def _reconcile_locked(self, record: Record) -> State:
         """Return the state of a plugin, whose lock is held, after finding out what became of it if nobody has."""
         state = self.records.state(record.id)
         if is_alive(state) or (state.status != "running" and not self.files(record.id).exist()):

@@ -32,7 +32,7 @@ from pluginexec.validation import check_id
 
 _T = TypeVar("_T", "Record", "State")
 _TIMES = ("created_at", "started_at", "finished_at")
-GLANCE_TIMEOUT = 1.0
+SHORT_LOCK_TIMEOUT = 1.0
 """Seconds that a command which only looks may have a lock; whoever has it for longer stays with the plugin."""
 
 
@@ -97,7 +97,7 @@ class Records:
 
     def resolve(self, reference: str) -> str:
         """Return the id that is meant: an id, or the beginning of just one."""
-        id = meant(reference, self.ids())
+        id = resolve_prefix(reference, self.ids())
         if id is None:
             hint = "'pluginexec ps -a' lists all"
             raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.root)!r})", hint=hint)
@@ -207,7 +207,7 @@ class Records:
         return read_whole(self.directory(id) / name, id)
 
 
-def meant(reference: str, ids: list[str]) -> str | None:
+def resolve_prefix(reference: str, ids: list[str]) -> str | None:
     """Return the id that is meant: one of those, or the beginning of just one; ``None`` if there is none."""
     if reference in ids:
         return reference

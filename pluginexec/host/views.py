@@ -15,7 +15,7 @@ STATES = ("created", "running", "paused", "restarting", "exited")
 
 def view(host: Host, id: str) -> dict[str, Any]:
     """Return what there is to tell of a plugin now; ``NotFound`` if ``--rm`` has removed it."""
-    state = host.look(id)
+    state = host.current_state(id)
     record = host.records.record(id)
     return {
         "id": id,

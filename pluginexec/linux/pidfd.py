@@ -126,7 +126,7 @@ def start_seconds(pid: int) -> float | None:
     return int(stat.rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
-class Watch:
+class ExitWatcher:
     """One thread that waits for the end of any watched process, and then sees that somebody looks into it.
 
     ``look`` is called on that thread, a moment after an end, or when ``poke`` asks for it; it returns whether it came
@@ -153,10 +153,10 @@ class Watch:
             raise
 
     def add(self, init: InitProcess) -> None:
-        """Watch a process, until its pidfd is closed."""
+        """ExitWatcher a process, until its pidfd is closed."""
         self._epoll.register(init.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
 
-    def poke(self, after: float = 0.0) -> None:
+    def schedule(self, after: float = 0.0) -> None:
         """Have ``look`` called ``after`` so many seconds, or sooner if that is due anyway."""
         with self._lock:
             if not self._closed:

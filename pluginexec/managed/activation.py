@@ -13,8 +13,8 @@ from pluginexec.executor.executor import Executor
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.managed.client import Ended, activate, wait_for_socket
 from pluginexec.managed.config import PluginConfig
-from pluginexec.managed.directories import Places
-from pluginexec.managed.output_tail import LastWords
+from pluginexec.managed.directories import PluginDirectories
+from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.settings import Settings
 from pluginexec.managed.spec import init_spec
 from pluginexec.types import ExitStatus
@@ -25,23 +25,29 @@ ABORT_TIMEOUT = 2.0
 """The same for a plugin that never answered: nothing was entrusted to it yet."""
 
 
-class Lives:
+class PluginRunner:
     """Starts a plugin, again and again, one life at a time."""
 
     def __init__(
-        self, executor: Executor, id: str, config: PluginConfig, rootfs: Path, places: Places, words: LastWords
+        self,
+        executor: Executor,
+        id: str,
+        config: PluginConfig,
+        rootfs: Path,
+        places: PluginDirectories,
+        words: OutputTail,
     ) -> None:
         self._executor = executor
         self._id = id
         self._config = config
         self._rootfs = rootfs
-        self._places = places
+        self._directories = places
         self._words = words
 
     @property
     def socket(self) -> Path:
         """Where the plugin listens."""
-        return self._places.exec_dir / self._config.socket
+        return self._directories.exec_dir / self._config.socket
 
     def start(self, settings: Settings, timeout: float, cancel: int | None = None) -> list[str]:
         """Start the plugin, and return what it implements; a failure leaves nothing of it.
@@ -53,16 +59,16 @@ class Lives:
             settings,
             id=self._id,
             rootfs=self._rootfs,
-            exec_dir=self._places.exec_dir,
-            propagated_mount=self._places.propagated_mount,
+            exec_dir=self._directories.exec_dir,
+            propagated_mount=self._directories.propagated_mount,
         )
-        self._places.prepare(self._config)
+        self._directories.prepare(self._config)
         try:
             self._words.begin()
             self._executor.create(self._id, spec, self._words.stdout, self._words.stderr)
             return self._greeted(timeout, cancel)
         except BaseException:
-            self._places.clear()
+            self._directories.clear()
             raise
 
     def stop(self, timeout: float) -> ExitStatus | None:
@@ -77,19 +83,19 @@ class Lives:
             else:
                 with contextlib.suppress(NotFound):
                     status = self._executor.exit_status(self._id)
-        self._places.clear()
+        self._directories.clear()
         return status
 
     def take_over(self) -> bool:
         """Look for a life that somebody else has left; return whether it goes on, and is the executor's now."""
-        if not self._places.exec_dir.exists():
+        if not self._directories.exec_dir.exists():
             return False
         try:
             if self._executor.restore(self._id, self._words.stdout, self._words.stderr):
                 return True
         except AlreadyExists:
             return True
-        self._places.clear()
+        self._directories.clear()
         return False
 
     def _greeted(self, timeout: float, cancel: int | None) -> list[str]:

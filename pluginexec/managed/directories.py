@@ -23,7 +23,7 @@ from pluginexec.root import file_error
 log = logging.getLogger(__name__)
 
 
-class Places:
+class PluginDirectories:
     """The directories of one plugin, under one of its own."""
 
     def __init__(self, directory: Path) -> None:

@@ -80,7 +80,7 @@ def _unwrapped(data: str) -> str:
     return text[-KEPT:]
 
 
-class LastWords:
+class OutputTail:
     """The sinks of a plugin's streams, which serve each of its lives, and what went to them last.
 
     ``stdout`` and ``stderr`` are what the executor is given. A stream that nobody wants is relayed all the same, to be

@@ -15,13 +15,13 @@ from typing import Any
 
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
 from pluginexec.executor.executor import Executor
-from pluginexec.managed.activation import STOP_TIMEOUT, Lives
+from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
 from pluginexec.managed.client import call
 from pluginexec.managed.config import PluginConfig, load_config
-from pluginexec.managed.directories import Places
-from pluginexec.managed.output_tail import LastWords
-from pluginexec.managed.restarter import Keeper
+from pluginexec.managed.directories import PluginDirectories
+from pluginexec.managed.output_tail import OutputTail
+from pluginexec.managed.restarter import PluginRestarter
 from pluginexec.managed.settings import Settings, changed, default_settings
 from pluginexec.restart_policy import parse_policy
 from pluginexec.streams.streams import check_sink
@@ -73,13 +73,13 @@ class ManagedPlugin:
         for sink in (stdout, stderr):
             check_sink(sink)
         self._executor = executor
-        self._places = Places(executor.root_dir / "managed" / self.id)
+        self._directories = PluginDirectories(executor.root_dir / "managed" / self.id)
         self._unpacked: Path | None = None
         """What is ours to remove."""
         bundle = bundle_path(source)
         try:
             if not bundle.is_dir():
-                self._unpacked = self._places.directory / "bundle"
+                self._unpacked = self._directories.directory / "bundle"
                 bundle = unpack(bundle, self._unpacked)
             self.config: PluginConfig = load_config(bundle / CONFIG)
             self.settings: Settings = changed(self.config, default_settings(self.config), settings)
@@ -88,9 +88,9 @@ class ManagedPlugin:
             raise
         self.implements: list[str] = []
         """What it said at ``Plugin.Activate``."""
-        words = LastWords(stdout, stderr)
-        self._lives = Lives(executor, self.id, self.config, bundle / ROOTFS, self._places, words)
-        self._keeper: Keeper | None = None
+        words = OutputTail(stdout, stderr)
+        self._runner = PluginRunner(executor, self.id, self.config, bundle / ROOTFS, self._directories, words)
+        self._keeper: PluginRestarter | None = None
         self._state = _State.DISABLED
         self._lock = threading.Lock()
 
@@ -113,7 +113,7 @@ class ManagedPlugin:
     @property
     def socket(self) -> Path:
         """Where it listens while it is enabled, on the host."""
-        return self._lives.socket
+        return self._runner.socket
 
     @property
     def enabled(self) -> bool:
@@ -139,14 +139,14 @@ class ManagedPlugin:
         - ``AlreadyExists``: a plugin of this id still runs, from an earlier process; ``disable`` ends that.
         """
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
-            if self._lives.take_over():
+            if self._runner.take_over():
                 raise AlreadyExists("it runs already, of an earlier process or another object", hint="disable it first")
-            self.implements = self._lives.start(self.settings, timeout)
+            self.implements = self._runner.start(self.settings, timeout)
             try:
                 if self._policy.name != "no":
-                    self._keeper = Keeper(self._executor, self.id, self._policy, self._again)
+                    self._keeper = PluginRestarter(self._executor, self.id, self._policy, self._again)
             except BaseException:
-                self._lives.stop(STOP_TIMEOUT)
+                self._runner.stop(STOP_TIMEOUT)
                 raise
             self._state = _State.ENABLED
 
@@ -160,9 +160,9 @@ class ManagedPlugin:
             keeper, self._keeper = self._keeper, None
             if keeper:
                 keeper.stop()
-            if before is _State.DISABLED and not self._lives.take_over():
+            if before is _State.DISABLED and not self._runner.take_over():
                 return None
-            status = self._lives.stop(timeout)
+            status = self._runner.stop(timeout)
             self._state = _State.DISABLED
             return status
 
@@ -202,7 +202,7 @@ class ManagedPlugin:
             raise
 
     def _again(self, cancel: int) -> None:
-        self.implements = self._lives.start(self.settings, START_TIMEOUT, cancel)
+        self.implements = self._runner.start(self.settings, START_TIMEOUT, cancel)
 
     @contextlib.contextmanager
     def _changing(self, operation: str, during: _State, *allowed: _State) -> Iterator[_State]:
@@ -225,4 +225,4 @@ class ManagedPlugin:
     def _discard(self) -> None:
         if self._unpacked:
             shutil.rmtree(self._unpacked, ignore_errors=True)
-        self._places.remove()
+        self._directories.remove()

@@ -17,7 +17,7 @@ from pluginexec.restart_policy import STEADY_AFTER, RestartPolicy, pause_before
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class PluginRestarter:
     """Watches a plugin that is enabled, and starts it again; it never ends one that runs.
 
     ``again`` starts the plugin, after what its last life has left was removed; it is given a descriptor that is

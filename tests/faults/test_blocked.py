@@ -19,7 +19,7 @@ import pytest
 from pluginexec import Executor
 from pluginexec.cleanup.loggers import LOGGER_TIMEOUT
 from pluginexec.containerd.client import Client
-from pluginexec.executor.exits import DELETIONS_AT_ONCE, TURN_TIMEOUT
+from pluginexec.executor.exits import DELETE_SLOT_TIMEOUT, DELETIONS_AT_ONCE
 from pluginexec.streams import streams as streams_module
 from pluginexec.streams.streams import DRAIN_IDLE, PIPE_SIZE, STOP_TIMEOUT
 from pluginexec.types import TaskState
@@ -95,7 +95,7 @@ def test_whatever_blocks_each_exit_comes_once_after_a_bound_and_others_notice_no
         others.append(id)
         live_one_life(executor, id, shell(id, "seq 2000; exit 7"))
         ended |= {id: time.monotonic() - began for id in set(exits.ids) & set(ids) - set(ended)}
-        assert time.monotonic() - began < BOUND + TURN_TIMEOUT + PATIENCE
+        assert time.monotonic() - began < BOUND + DELETE_SLOT_TIMEOUT + PATIENCE
     print(f"\nseconds: {sorted(round(seconds, 1) for seconds in ended.values())}; others meanwhile: {len(others)}")
     assert len(others) > 2
     assert sorted(exits.ids) == sorted(ids + others)

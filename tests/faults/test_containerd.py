@@ -48,7 +48,7 @@ def members(dice: random.Random, new_id: Callable[[], str]) -> Callable[..., lis
 @pytest.fixture
 def never_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """No death of containerd counts as early, however soon the next one comes."""
-    monkeypatch.setattr("pluginexec.daemon.supervisor.EARLY_DEATH", 0.0)
+    monkeypatch.setattr("pluginexec.daemon.supervisor.EARLY_EXIT", 0.0)
 
 
 def codes_of(member: Member) -> tuple[int | None, ...]:

@@ -26,7 +26,7 @@ from pluginexec.containerd.client import (
     parse_tasks,
 )
 from pluginexec.containerd.ctr import Completed
-from pluginexec.containerd.error_messages import complaint_in, error_from_complaint
+from pluginexec.containerd.error_messages import error_from_stderr, error_text
 from pluginexec.containerd.event_parser import parse_line, parse_time
 from pluginexec.types import Task
 from tests.fuzz.cases import CASES, answer, assert_clear, feed, many, pieced
@@ -61,8 +61,8 @@ def check_parsers(text: str) -> None:
     for parse in (parse_server_version, parse_client_version):
         version = answer(lambda parse=parse: parse(text))  # type: ignore[misc]
         assert isinstance(version, PluginExecError) or (version.isascii() and version.isprintable() and version)
-    assert complaint_in(text) == " ".join(complaint_in(text).split())
-    error = error_from_complaint(text, argv=["ctr", "run"], returncode=1, operation="run", id="a")
+    assert error_text(text) == " ".join(error_text(text).split())
+    error = error_from_stderr(text, argv=["ctr", "run"], returncode=1, operation="run", id="a")
     assert_clear(error)
     assert len(str(error)) < 10_000
 
@@ -189,14 +189,14 @@ def assert_fast(parse: Callable[[], object], what: str) -> None:
 @pytest.mark.parametrize("literal", sorted(set(literals())))
 def test_no_pattern_of_complaints_takes_the_square_of_a_texts_length(literal: str) -> None:
     text = "ctr: " + literal * (LENGTH // len(literal))
-    assert_fast(lambda: error_from_complaint(text, argv=["c"], returncode=1, operation="x", id=None), literal)
+    assert_fast(lambda: error_from_stderr(text, argv=["c"], returncode=1, operation="x", id=None), literal)
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_no_parser_takes_the_square_of_a_texts_length(unit: str) -> None:
     for start in STARTS:
         text = start + unit * (LENGTH // len(unit)) + "!"
-        for parse in (parse_tasks, parse_exit_code, parse_server_version, parse_client_version, complaint_in):
+        for parse in (parse_tasks, parse_exit_code, parse_server_version, parse_client_version, error_text):
             assert_fast(lambda parse=parse, text=text: parse(text), f"{parse.__name__} of {start!r}, {unit!r}")  # type: ignore[misc]
 
 

@@ -47,7 +47,7 @@ EXITS = (
     Guard(
         "an event that comes before the start is known is held back",
         "executor/plugins.py",
-        "plugin.held.append(event)",
+        "plugin.pending_exits.append(event)",
         "pass",
         "tests/unit/executor/test_plugins.py::test_an_exit_that_comes_before_the_start_is_known_is_held_back",
         "assert None is EventInfo",
@@ -55,8 +55,8 @@ EXITS = (
     Guard(
         "an event that was held back is dealt with when the plugin runs",
         "executor/plugins.py",
-        "for event in plugin.held if event.pid == plugin.pid",
-        "for event in plugin.held if False",
+        "for event in plugin.pending_exits if event.pid == plugin.pid",
+        "for event in plugin.pending_exits if False",
         f"{LIVES}::test_a_plugin_that_ends_before_create_returns_has_its_one_exit",
         "At index 1 diff: datetime",
     ),
@@ -72,8 +72,8 @@ EXITS = (
     Guard(
         "an end that no event told is looked for",
         "executor/executor.py",
-        "suspects = self._table.suspects()",
-        "suspects = self._table.suspects()[:0]",
+        "exited = self._table.exited()",
+        "exited = self._table.exited()[:0]",
         f"{RECONCILE}::test_an_exit_is_not_lost_with_the_event_stream[code from the kernel-19]",
         "0 of 1 exits",
     ),

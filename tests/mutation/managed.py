@@ -35,7 +35,7 @@ MANAGED = (
     Guard(
         "a plugin that runs already is not started again under its own feet",
         "managed/plugin.py",
-        "if self._lives.take_over():\n                raise",
+        "if self._runner.take_over():\n                raise",
         "if False:\n                raise",
         f"{PLUGIN}::test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_disabled",
         "Regex pattern did not match",

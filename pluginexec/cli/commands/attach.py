@@ -15,7 +15,7 @@ from pluginexec.executor.executor import Executor
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import NONE, attached_sinks
 from pluginexec.host.logs.reader import follow
-from pluginexec.host.records import GLANCE_TIMEOUT, Record
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
 _LOOK_EVERY = 0.2
@@ -41,7 +41,7 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
     """
     host = Host(settings.root)
     id = host.records.resolve(id)
-    if host.settle(id).status != "running":
+    if host.reconcile(id).status != "running":
         hint = "'pluginexec start' starts it, 'pluginexec logs' shows what it printed"
         raise FailedPrecondition("it is not running", operation="attach", id=id, hint=hint)
     record = host.records.record(id)
@@ -82,12 +82,12 @@ def _take_over(host: Host, record: Record) -> int | None:
     streams = StandardStream(1), StandardStream(2)
     sinks = attached_sinks(record, host.records.directory(id), *streams)
     try:
-        with host.records.lock(id, GLANCE_TIMEOUT), host.executor(record) as executor:
+        with host.records.lock(id, SHORT_LOCK_TIMEOUT), host.executor(record) as executor:
             executor.restore(id, *sinks)
             status = _end_of(executor, id, streams)
             if status is None:
                 return CLOSED_PIPE
-            host.ended(record, status)
+            host.record_exit(record, status)
     except DeadlineExceeded as error:
         hint = "it shows there; 'pluginexec logs -f' follows its log"
         raise FailedPrecondition(

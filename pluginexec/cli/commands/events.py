@@ -14,7 +14,7 @@ from pluginexec.cli.humanize import rfc3339
 from pluginexec.cli.output import format_option, print_document, put
 from pluginexec.cli.templates import escaped
 from pluginexec.containerd.events import ALL_TOPICS
-from pluginexec.daemon.private import ensure
+from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.events import Feed
 from pluginexec.host.history import ACTIONS, Event, now
@@ -65,7 +65,7 @@ def _happening(settings: Settings, since: datetime, until: datetime | None) -> I
     feed = Feed(Records(settings.root), since)
     with contextlib.ExitStack() as stack:
         if until is None or until > now():
-            client = ensure(settings.address, settings.root).new_client(settings.namespace, feed)
+            client = ensure_running(settings.address, settings.root).new_client(settings.namespace, feed)
             stack.callback(client.close)
             client.listen(ALL_TOPICS)
         timeout = 0.0

@@ -95,7 +95,7 @@ def show_log(
         entries = read(*place, **wanted)
         # The last words of one that has ended are written when somebody deletes its task.
         with suppress(NotFound):
-            host.look(id)
+            host.current_state(id)
     _print(entries, timestamps, at_once=following)
 
 

@@ -7,8 +7,8 @@ import click
 from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
-from pluginexec.daemon.private import ensure
-from pluginexec.host.adopt import adopt, strangers
+from pluginexec.daemon.private import ensure_running
+from pluginexec.host.adopt import adopt, unrecorded_ids
 from pluginexec.host.host import Host
 
 
@@ -26,9 +26,9 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     def restore(id: str) -> None:
         if id in host.records.ids():
-            state = host.settle(id)
+            state = host.reconcile(id)
         else:
-            state = adopt(host, id, ensure(settings.address, settings.root).address, settings.namespace)
+            state = adopt(host, id, ensure_running(settings.address, settings.root).address, settings.namespace)
         click.echo(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
 
-    return for_each(ids or (*host.records.ids(), *strangers(host)), restore, echo=False)
+    return for_each(ids or (*host.records.ids(), *unrecorded_ids(host)), restore, echo=False)

@@ -11,11 +11,11 @@ from pluginexec.cli.create_options import creating_options, planned
 from pluginexec.cli.errors import CLOSED_PIPE
 from pluginexec.cli.foreground import Signals, StandardStream
 from pluginexec.cli.globals import Settings
-from pluginexec.daemon.private import watched
+from pluginexec.daemon.private import supervised
 from pluginexec.errors import Unknown
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import attached_sinks
-from pluginexec.host.records import GLANCE_TIMEOUT, Record
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
 
@@ -65,8 +65,8 @@ def _in_foreground(
     id = record.id
     sinks = attached_sinks(record, host.records.directory(id), stdout, stderr)
     with (
-        host.records.lock(id, GLANCE_TIMEOUT),
-        watched(record.address, host.records.root),
+        host.records.lock(id, SHORT_LOCK_TIMEOUT),
+        supervised(record.address, host.records.root),
         host.executor(record) as executor,
         signals.forwarded(lambda number: executor.signal(id, number)) as started,
     ):
@@ -77,5 +77,5 @@ def _in_foreground(
         except BaseException:
             executor.stop(id, timeout=0)
             raise
-        host.ended(record, status)
+        host.record_exit(record, status)
     return status

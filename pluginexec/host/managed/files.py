@@ -24,7 +24,7 @@ from pluginexec.host.records import Record
 from pluginexec.validation import check_id
 
 if TYPE_CHECKING:
-    from pluginexec.managed.directories import Places
+    from pluginexec.managed.directories import PluginDirectories
 
 LABEL = "pluginexec.managed"
 """The label of a managed plugin's record; its value is the name, which is the id, too."""
@@ -48,12 +48,12 @@ class ManagedFiles:
         return cls(root / "managed" / check_id(name))
 
     @property
-    def places(self) -> Places:
+    def places(self) -> PluginDirectories:
         """Return where its socket and its mounts are."""
         # Imported here, for all commands import this module, and few have to do with managed plugins.
-        from pluginexec.managed.directories import Places
+        from pluginexec.managed.directories import PluginDirectories
 
-        return Places(self.directory)
+        return PluginDirectories(self.directory)
 
     def exist(self) -> bool:
         """Tell whether there is such a plugin."""

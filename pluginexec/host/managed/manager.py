@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from pluginexec.daemon.private import ensure
+from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.host.host import WORK_TIMEOUT, Host
 from pluginexec.host.logs.drivers import detached_sinks
@@ -24,7 +24,7 @@ from pluginexec.host.records import Record, State, is_alive
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.managed.activation import ABORT_TIMEOUT, STOP_TIMEOUT, how_it_ended
 from pluginexec.managed.client import Ended, activate, call, wait_for_socket
-from pluginexec.managed.output_tail import LastWords
+from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.settings import changed
 from pluginexec.managed.spec import init_spec
 from pluginexec.types import ExitStatus
@@ -107,11 +107,11 @@ class ManagedHost:
 
     def _state(self, name: str) -> State:
         """Return the state of its record, after finding out how it ended if nobody has."""
-        return self.host.settle(name) if self.record(name) else State()
+        return self.host.reconcile(name) if self.record(name) else State()
 
     def _ready(self, name: str, timeout: float) -> None:
         """Start a plugin, unless it runs, and have it answer."""
-        words = LastWords(*detached_sinks(self.host.records.record(name), self.host.records.directory(name)))
+        words = OutputTail(*detached_sinks(self.host.records.record(name), self.host.records.directory(name)))
         words.begin()
         self.host.start(name)
         try:
@@ -150,7 +150,7 @@ class ManagedHost:
         """Write down what is to run, as the configuration and the settings are now."""
         files, records = self.store.files(name), self.host.records
         files.activated.unlink(missing_ok=True)
-        record, spec = self._planned(name, ensure(address, self.store.root).address, namespace)
+        record, spec = self._planned(name, ensure_running(address, self.store.root).address, namespace)
         if self.record(name):
             with records.lock(name, WORK_TIMEOUT):
                 records.renew(record, spec)
@@ -161,7 +161,7 @@ class ManagedHost:
             hint = f"'pluginexec rm {name}' removes that one"
             raise AlreadyExists("another plugin has this id, which is not managed", hint=hint) from error
 
-    def _activated(self, name: str, words: LastWords, timeout: float) -> list[str]:
+    def _activated(self, name: str, words: OutputTail, timeout: float) -> list[str]:
         """Return what a plugin that was started answers to Plugin.Activate, once it listens."""
         deadline = time.monotonic() + timeout
         config = self.store.config(name)
@@ -177,9 +177,9 @@ class ManagedHost:
                     raise
                 raise self._death(name, init, words) from error
 
-    def _death(self, name: str, init: InitProcess | None, words: LastWords) -> PluginExecError:
+    def _death(self, name: str, init: InitProcess | None, words: OutputTail) -> PluginExecError:
         """Find out how a plugin ended that was not ready yet, and return the error that tells of it."""
-        state = self.host.settle(name)
+        state = self.host.reconcile(name)
         code = state.exit_code
         if init and init.pid != state.pid:  # a policy was faster, and this is the next life
             code = init.exit_code()

@@ -33,7 +33,7 @@ from pluginexec.errors import (
     shown,
 )
 from pluginexec.host.managed.files import ManagedFiles
-from pluginexec.host.records import Records, held_lock, meant, read_whole, write_whole
+from pluginexec.host.records import Records, held_lock, read_whole, resolve_prefix, write_whole
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.directories import unmount_below
 from pluginexec.managed.settings import Settings, default_settings
@@ -70,7 +70,7 @@ class ManagedStore:
 
     def resolve(self, reference: str) -> str:
         """Return the name that is meant: a name, or the beginning of just one."""
-        name = meant(reference, self.names())
+        name = resolve_prefix(reference, self.names())
         if name is None:
             raise _missing(reference, f" (root {str(self.root)!r})")
         return name

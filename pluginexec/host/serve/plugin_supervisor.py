@@ -20,7 +20,7 @@ from pluginexec.errors import DeadlineExceeded, NotFound, PluginExecError, Unava
 from pluginexec.executor.executor import Executor
 from pluginexec.host.host import Host, exit_status
 from pluginexec.host.logs.drivers import detached_sinks
-from pluginexec.host.records import GLANCE_TIMEOUT, Record, State, hold_process
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State, hold_process
 from pluginexec.host.serve.executors import Executors
 from pluginexec.restart_policy import STEADY_AFTER, parse_policy, pause_before
 from pluginexec.validation import parse_signal
@@ -33,11 +33,11 @@ _AWAY_PAUSE = 5.0
 """Seconds, at most, before it is tried again where containerd is away."""
 
 
-class Order(IntEnum):
+class Request(IntEnum):
     """What a guardian is to do; a later one is never taken back."""
 
     KEEP = 0
-    LEAVE = 1
+    DETACH = 1
     """Let it run, once the executors are closed."""
     STOP = 2
     """Its stop signal, patience, SIGKILL."""
@@ -54,7 +54,7 @@ def is_wanted(host: Host, record: Record, state: State, *, at_start: bool) -> bo
     return policy.wants_restart(state.exit_code, state.restart_count)
 
 
-class Guardian:
+class PluginSupervisor:
     """The thread that keeps one plugin, until that has ended for good, or is in other hands.
 
     - ``at_start``: whether serve itself has just begun;
@@ -76,7 +76,7 @@ class Guardian:
         self._patience = patience
         self._may_start = at_start
         self._in_a_row = 0
-        self._order = Order.KEEP
+        self._request = Request.KEEP
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pluginexec-{id}-guardian", daemon=True)
@@ -89,9 +89,9 @@ class Guardian:
         """Have it look at the plugin again: something may have happened."""
         self._wake.set()
 
-    def tell(self, order: Order) -> None:
-        """Give it an order; one that says less than the last is ignored."""
-        self._order = max(self._order, order)
+    def tell(self, request: Request) -> None:
+        """Give it an request; one that says less than the last is ignored."""
+        self._request = max(self._request, request)
         self._wake.set()
 
     @property
@@ -116,7 +116,7 @@ class Guardian:
 
     def _keep(self) -> None:
         failures, said = 0, ""
-        while self._order is Order.KEEP:
+        while self._request is Request.KEEP:
             try:
                 pause = self._live()
             except PluginExecError as error:
@@ -126,14 +126,14 @@ class Guardian:
                     log.warning("%s: %s; trying again", self.id, error)
                 said = str(error)
                 self._say("waiting")
-                self._rest(min(_AWAY_PAUSE, pause_before(failures)), is_moot=lambda: False)
+                self._wait_before_restart(min(_AWAY_PAUSE, pause_before(failures)), is_moot=lambda: False)
                 failures += 1
                 continue
             failures, said = 0, ""
             if pause is None:
                 return
             self._say("restarting")
-            self._may_start = self._rest(pause, is_moot=self._is_moot)
+            self._may_start = self._wait_before_restart(pause, is_moot=self._is_moot)
         self._leave_off()
 
     def _live(self) -> float | None:
@@ -159,7 +159,7 @@ class Guardian:
 
     def _has_lock(self, held: ExitStack) -> bool:
         try:
-            held.enter_context(self._host.records.lock(self.id, GLANCE_TIMEOUT))
+            held.enter_context(self._host.records.lock(self.id, SHORT_LOCK_TIMEOUT))
         except DeadlineExceeded:
             return False
         return True
@@ -178,7 +178,7 @@ class Guardian:
         return state
 
     def _is_wanted(self, record: Record, state: State) -> bool:
-        return self._order is Order.KEEP and is_wanted(self._host, record, state, at_start=self._at_start)
+        return self._request is Request.KEEP and is_wanted(self._host, record, state, at_start=self._at_start)
 
     def _started(self, executor: Executor, record: Record, state: State) -> State:
         """Start it; return its state, which is that of one that has failed where this does not go."""
@@ -193,7 +193,7 @@ class Guardian:
             sinks = detached_sinks(record, records.directory(self.id))
             self._host.launch(executor, record, *sinks, restart_count=count)
         except PluginExecError as error:
-            if isinstance(error, (Unavailable, DeadlineExceeded)) or self._order is not Order.KEEP:
+            if isinstance(error, (Unavailable, DeadlineExceeded)) or self._request is not Request.KEEP:
                 # Not the plugin's fault: it does not count.
                 records.change_state(self.id, status="restarting", restart_count=state.restart_count)
                 raise
@@ -206,21 +206,21 @@ class Guardian:
     def _watched(self, executor: Executor, record: Record, state: State) -> State:
         """Watch it until it ends; return its state then, or as it was if it runs on."""
         began = time.monotonic()
-        ended = self._ends(executor, Order.KEEP)
-        if self._order is Order.LEAVE:
+        ended = self._ends(executor, Request.KEEP)
+        if self._request is Request.DETACH:
             # The lock is ours until the executor has let go. It may have dealt with its end in the last moment.
             self._executors.closed.wait()
             ended = exit_status(executor, self.id) is not None
-        if not ended and (self._order is Order.LEAVE or not self._stop(executor, record)):
+        if not ended and (self._request is Request.DETACH or not self._stop(executor, record)):
             return state
         if time.monotonic() - began >= STEADY_AFTER:
             self._in_a_row = 0
-        state = self._host.ended(record, exit_status(executor, self.id))
+        state = self._host.record_exit(record, exit_status(executor, self.id))
         log.info("%s: ended: %s", self.id, _told(state))
         return state
 
-    def _ends(self, executor: Executor, order: Order, timeout: float | None = None) -> bool:
-        """Wait until its end was dealt with; ``False`` if another order comes first, or the time is over."""
+    def _ends(self, executor: Executor, request: Request, timeout: float | None = None) -> bool:
+        """Wait until its end was dealt with; ``False`` if another request comes first, or the time is over."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
@@ -228,21 +228,21 @@ class Guardian:
             except NotFound:
                 return True
             left = None if deadline is None else deadline - time.monotonic()
-            if self._order is not order or (left is not None and left <= 0):
+            if self._request is not request or (left is not None and left <= 0):
                 return False
             self._wake.wait(left)
             self._wake.clear()
 
     def _stop(self, executor: Executor, record: Record) -> bool:
         """Stop it, with patience unless it is to be killed; tell whether it has ended."""
-        order = self._order
-        if order is not Order.KILL:
+        request = self._request
+        if request is not Request.KILL:
             self._send(executor, parse_signal(record.stop_signal))
-            if self._ends(executor, order, self._patience):
+            if self._ends(executor, request, self._patience):
                 return True
         log.warning("%s: it is killed", self.id)
         self._send(executor, SIGKILL)
-        if self._ends(executor, self._order, KILL_TIMEOUT):
+        if self._ends(executor, self._request, KILL_TIMEOUT):
             return True
         log.error("%s: it has not ended %g s after SIGKILL", self.id, KILL_TIMEOUT)
         return False
@@ -265,7 +265,7 @@ class Guardian:
         if not self._is_wanted(record, state):
             self._host.give_up(self.id)
             policy = parse_policy(record.restart)
-            if self._order is Order.KEEP and state.exit_code != 0 and policy.gives_up(state.restart_count):
+            if self._request is Request.KEEP and state.exit_code != 0 and policy.gives_up(state.restart_count):
                 why = f"gave up after {state.restart_count} restarts: {state.error or _told(state)}"
                 self._host.records.change_state(self.id, error=why)
                 log.warning("%s: %s", self.id, why)
@@ -281,10 +281,10 @@ class Guardian:
         # Not whether it is alive: what a person started may have ended before we looked, and needs a pause of its own.
         return self._host.records.stopped(self.id) or self._host.records.state(self.id).status != "restarting"
 
-    def _rest(self, seconds: float, is_moot: Callable[[], bool]) -> bool:
+    def _wait_before_restart(self, seconds: float, is_moot: Callable[[], bool]) -> bool:
         """Wait; tell whether that was for the whole time."""
         deadline = time.monotonic() + seconds
-        while self._order is Order.KEEP and not is_moot():
+        while self._request is Request.KEEP and not is_moot():
             left = deadline - time.monotonic()
             if left <= 0:
                 return True

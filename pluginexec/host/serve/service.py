@@ -23,12 +23,12 @@ from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.private import choose, is_private, private_address
-from pluginexec.daemon.restarter import Keeper
+from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
-from pluginexec.host.adopt import adopt, strangers
+from pluginexec.host.adopt import adopt, unrecorded_ids
 from pluginexec.host.host import Host
 from pluginexec.host.serve.executors import Executors
-from pluginexec.host.serve.plugin_supervisor import Guardian, Order, is_wanted
+from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.root import file_error, take_lock
 
@@ -62,8 +62,8 @@ class Serve:
         self._options = options
         self._notifier = notifier
         self._executors = Executors(root, self._wake_guardian)
-        self._guardians: dict[str, Guardian] = {}
-        self._keeper: Keeper | None = None
+        self._guardians: dict[str, PluginSupervisor] = {}
+        self._keeper: ContainerdRestarter | None = None
         self._changes = -1
         self._complained: set[str] = set()
         self._strangers_due = True
@@ -137,7 +137,7 @@ class Serve:
 
     def _guard(self, id: str, at_start: bool) -> None:
         self._keep_containerd(self._host.records.record(id).address)
-        guardian = Guardian(
+        guardian = PluginSupervisor(
             self._host, id, self._executors, self._note_change, at_start=at_start, patience=self._options.stop_timeout
         )
         try:
@@ -149,14 +149,14 @@ class Serve:
     def _keep_containerd(self, address: str) -> None:
         root = self._host.records.root
         if self._keeper is None and is_private(address, root):
-            keeper = Keeper(root)
+            keeper = ContainerdRestarter(root)
             keeper.start()
             self._keeper = keeper
 
     def _adopt_strangers(self) -> None:
         """Make records of plugins without one; once, and again if that fails for now."""
         self._strangers_due = False
-        for id in strangers(self._host):
+        for id in unrecorded_ids(self._host):
             try:
                 adopt(self._host, id, self._address_of_strangers(), self._options.namespace)
                 log.info("%s: adopted, it had no record", id)
@@ -217,7 +217,7 @@ class Serve:
         leave = self._options.live_restore
         self._notifier.stopping("leaving the plugins running" if leave else "stopping the plugins")
         for guardian in self._guardians.values():
-            guardian.tell(Order.LEAVE if leave else Order.STOP)
+            guardian.tell(Request.DETACH if leave else Request.STOP)
         if leave:
             self._executors.close()
         poll = _poll(signals, self._changes)
@@ -227,7 +227,7 @@ class Serve:
                 os.eventfd_read(self._changes)
             if signals in readable and os.read(signals, 1)[0] in _ENDS and not leave:
                 for guardian in self._guardians.values():
-                    guardian.tell(Order.KILL)
+                    guardian.tell(Request.KILL)
         for guardian in self._guardians.values():
             guardian.join()
         self._executors.close()

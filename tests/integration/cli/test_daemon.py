@@ -164,7 +164,7 @@ def test_one_that_another_process_watches_is_not_stopped(
 def test_one_that_hangs_is_told_from_one_that_runs_and_stop_ends_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedded.ensure(NOBODY, root)
+    embedded.ensure_running(NOBODY, root)
     (pid,) = running(root)
     os.kill(pid, signal.SIGSTOP)
     monkeypatch.setattr(daemon, "ANSWER_TIMEOUT", 0.5)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pluginexec import Executor, NotFound
-from pluginexec.host.records import GLANCE_TIMEOUT, Records, is_alive
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Records, is_alive
 from tests.integration.cli.conftest import Px, Spawn, finish
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.probe import SCRIPT
@@ -250,7 +250,7 @@ def test_attach_waits_for_a_command_that_only_looks(
     with records.lock(id):
         attached = start("attach", id)
         wait_until(lambda: psutil.Process(attached.pid).num_threads() == 2, "the thread of its signals")
-        time.sleep(GLANCE_TIMEOUT / 5)  # so long the look takes
+        time.sleep(SHORT_LOCK_TIMEOUT / 5)  # so long the look takes
     gate.touch()
     done = finish(attached)
     assert (done.code, done.out) == (3, b""), done.err

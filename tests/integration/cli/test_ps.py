@@ -114,7 +114,7 @@ def test_a_command_is_cut_in_a_table_alone(px: Px, root_dir: Path) -> None:
     assert px("ps", "-a", "--format", "{{.Command}}").lines == ["echo " + "x" * 60]
 
 
-def test_what_cannot_be_found_out_because_its_containerd_is_away_is_told_as_far_as_known(
+def test_what_cannot_be_reconcile_locked_because_its_containerd_is_away_is_told_as_far_as_known(
     px: Px, three: Records
 ) -> None:
     three.write_state("one", State("running", 1 << 22, 1.0, NOW))

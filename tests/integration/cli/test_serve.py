@@ -92,7 +92,7 @@ def test_the_next_serve_takes_over_after_a_sigkill_and_each_exit_is_written_down
     count = 3
     ids = [plugins.run("echo; exec sleep 1000", restart="always", log_driver="raw") for _ in range(count)]
     first = serve("--stop-timeout", 0)
-    first.await_line("ready")
+    first.await_line("ready; ")
     os.kill(plugins.records.state(ids[0]).pid, signal.SIGKILL)
     first.await_line(f"{ids[0]}: started")
     first.end(signal.SIGKILL)
@@ -115,7 +115,7 @@ def test_the_next_serve_takes_over_after_a_sigkill_and_each_exit_is_written_down
 def test_the_other_commands_work_beside_it(
     plugins: Plugins, serve: Serve, pluginexec: Any, rootfs: Path, id: str
 ) -> None:
-    serve().await_line("ready")
+    serve().await_line("ready; ")
     run = ("run", "-d", "--name", id, "--restart", "always", "--rootfs", rootfs, "sleep", "1000")
     assert pluginexec(*run) == (0, [id], "")
     wait_until(lambda: plugins.records.is_locked(id), "the guardian")
@@ -149,10 +149,10 @@ def test_a_run_in_the_foreground_keeps_its_plugin_to_itself(
     plugins: Plugins, serve: Serve, foreground: subprocess.Popen[str], id: str
 ) -> None:
     serving = serve(PLUGINEXEC_DEBUG="1")
-    serving.await_line("ready")
+    serving.await_line("ready; ")
     assert foreground.stdout
     assert foreground.stdout.readline() == "first\n"
-    plugins.host.poke()
+    plugins.host.notify_serve()
     serving.await_line(f"{id}: left to whoever is at work on it")
     foreground.terminate()
     assert foreground.stdout.read() == "last\n"
@@ -165,13 +165,13 @@ def test_the_plugin_of_a_run_that_was_killed_is_taken_over_and_its_output_goes_t
     plugins: Plugins, serve: Serve, foreground: subprocess.Popen[str], id: str, pluginexec: Any
 ) -> None:
     serving = serve()
-    serving.await_line("ready")
+    serving.await_line("ready; ")
     log = plugins.records.directory(id) / f"{id}-json.log"
     wait_until(lambda: log.exists() and b"first" in log.read_bytes(), "the first word")
     wait_until(lambda: plugins.records.state(id).status == "running", "its state")
     foreground.kill()
     foreground.wait()
-    plugins.host.poke()
+    plugins.host.notify_serve()
     serving.await_line(f"{id}: taken over")
     os.kill(plugins.records.state(id).pid, signal.SIGTERM)
     wait_until(lambda: plugins.records.state(id).exit_code == 5, "its end")
@@ -181,7 +181,7 @@ def test_the_plugin_of_a_run_that_was_killed_is_taken_over_and_its_output_goes_t
 def test_a_second_signal_kills_at_once_what_does_not_want_to_end(plugins: Plugins, serve: Serve) -> None:
     id = plugins.run("trap 'echo > /stopping' TERM; while :; do sleep 0.1; done", restart="always")
     serving = serve("--stop-timeout", 1000)
-    serving.await_line("ready")
+    serving.await_line("ready; ")
     serving.send(signal.SIGTERM)
     serving.await_line("ending: SIGTERM")
     assert is_alive(plugins.records.state(id))
@@ -191,7 +191,7 @@ def test_a_second_signal_kills_at_once_what_does_not_want_to_end(plugins: Plugin
 
 
 def test_a_second_serve_is_refused_in_one_line(serve: Serve, pluginexec: Any, root_dir: Path) -> None:
-    serve().await_line("ready")
+    serve().await_line("ready; ")
     code, printed, stderr = pluginexec("serve")
     assert (code, printed) == (125, [])
     assert stderr == (
@@ -209,12 +209,12 @@ def test_a_private_containerd_that_is_killed_comes_back_and_its_plugins_stay_sup
         return int((embedded.directory(root) / "containerd.pid").read_text() or 0)
 
     try:
-        address = embedded.ensure(NOBODY, root).address
+        address = embedded.ensure_running(NOBODY, root).address
         plugins = Plugins(root, address, new_id, shell)
         id = plugins.run(restart="always")
         with processes(root, NOBODY, root / "log") as serve:
             serving = serve("--stop-timeout", 0)
-            serving.await_line("ready")
+            serving.await_line("ready; ")
             state = plugins.records.state(id)
             pid = containerd_pid()
             os.kill(pid, signal.SIGKILL)

@@ -453,7 +453,7 @@ def test_the_pause_grows_with_early_deaths_and_a_late_death_starts_it_anew(
 ) -> None:
     with Containerd(home) as containerd:
         for early_death in (10.0, 10.0, 10.0, 0.0, 10.0):
-            monkeypatch.setattr(supervisor, "EARLY_DEATH", early_death)
+            monkeypatch.setattr(supervisor, "EARLY_EXIT", early_death)
             until_restarted(containerd, kill(containerd))
     pauses = re.findall(r"starting it again in (\S+) s", caplog.text)
     assert pauses == ["0.1", "0.2", "0.4", "0.1", "0.1"]

@@ -261,7 +261,7 @@ def test_a_plugin_that_ended_unseen_is_told_of_until_somebody_looks(
         assert (check.status, id in check.found, "pluginexec ps -a" in check.remedy) == (WARNING, True, True)
     with plugins.records.lock(id):  # somebody does
         assert rootchecks.check_records(place).status == rootchecks.check_containers(place).status == OK
-    plugins.host.settle(id)
+    plugins.host.reconcile(id)
     assert rootchecks.check_records(place).status == rootchecks.check_containers(place).status == OK
 
 

@@ -133,8 +133,8 @@ def test_a_plugin_that_ends_before_create_returns_has_its_one_exit(
 
     def start_and_see_it_end(*arguments: Any) -> Any:
         streams = started(*arguments)
-        wait_until(lambda: executor._table.get(id).held, "the early event")
-        held.extend(executor._table.get(id).held)
+        wait_until(lambda: executor._table.get(id).pending_exits, "the early event")
+        held.extend(executor._table.get(id).pending_exits)
         return streams
 
     monkeypatch.setattr(executor._lifecycle, "start", start_and_see_it_end)
@@ -238,13 +238,13 @@ def test_the_end_of_an_exec_in_the_plugin_does_nothing(
     executor: Executor, id: str, shell: Shell, client: Client, exits: Exits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[EventInfo] = []
-    note_exit = executor._table.note_exit
+    match_exit = executor._table.match_exit
 
     def note_and_keep(event: EventInfo) -> Any:
         seen.append(event)
-        return note_exit(event)
+        return match_exit(event)
 
-    monkeypatch.setattr(executor._table, "note_exit", note_and_keep)
+    monkeypatch.setattr(executor._table, "match_exit", note_and_keep)
     executor.create(id, shell(id, FOREVER))
     client._ctr.run("tasks", "exec", "--exec-id", "e1", "--", id, "true", operation="exec", id=id)
     wait_until(lambda: seen, "the exec's exit event")

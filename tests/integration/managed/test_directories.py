@@ -14,41 +14,41 @@ from pluginexec import PermissionDenied
 from pluginexec.linux import libc
 from pluginexec.linux.mounts import mount_points_below
 from pluginexec.managed.config import load_config
-from pluginexec.managed.directories import Places, unmount_below
+from pluginexec.managed.directories import PluginDirectories, unmount_below
 from tests.unit.managed.test_config import LEAST
 
 CONFIG = load_config({**LEAST, "propagatedmount": "/mnt", "user": {"uid": 12, "gid": 34}})
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Places]:
-    """Places with a space in their path, prepared."""
-    made = Places(tmp_path / "with space")
+def made(tmp_path: Path) -> Iterator[PluginDirectories]:
+    """PluginDirectories with a space in their path, prepared."""
+    made = PluginDirectories(tmp_path / "with space")
     made.prepare(CONFIG)
     yield made
     made.remove()
 
 
-def test_the_propagated_mount_is_a_shared_mount(made: Places) -> None:
+def test_the_propagated_mount_is_a_shared_mount(made: PluginDirectories) -> None:
     assert mount_points_below(made.directory) == [str(made.propagated_mount)]
     named = str(made.propagated_mount).replace(" ", "\\040")
     (line,) = (line for line in Path("/proc/self/mountinfo").read_text().splitlines() if named in line)
     assert " shared:" in line
 
 
-def test_only_the_user_of_the_plugin_can_make_its_socket(made: Places) -> None:
+def test_only_the_user_of_the_plugin_can_make_its_socket(made: PluginDirectories) -> None:
     status = made.exec_dir.stat()
     assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o700, 12, 34)
 
 
 def test_without_a_propagated_mount_nothing_is_mounted(tmp_path: Path) -> None:
-    made = Places(tmp_path / "x")
+    made = PluginDirectories(tmp_path / "x")
     made.prepare(replace(CONFIG, propagated_mount=""))
     assert mount_points_below(tmp_path) == []
     assert not made.propagated_mount.exists()
 
 
-def test_all_that_was_mounted_is_unmounted_and_the_directories_go(made: Places) -> None:
+def test_all_that_was_mounted_is_unmounted_and_the_directories_go(made: PluginDirectories) -> None:
     for name in ("one", "one/two", "three"):
         (made.propagated_mount / name).mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "none", str(made.propagated_mount / name)], check=True, timeout=60)
@@ -60,7 +60,7 @@ def test_all_that_was_mounted_is_unmounted_and_the_directories_go(made: Places) 
     assert not made.directory.exists()
 
 
-def test_what_a_plugin_has_stored_stays_until_it_is_removed(made: Places) -> None:
+def test_what_a_plugin_has_stored_stays_until_it_is_removed(made: PluginDirectories) -> None:
     (made.propagated_mount / "kept").write_text("kept")
     made.clear()
     assert (made.propagated_mount / "kept").read_text() == "kept"
@@ -70,7 +70,9 @@ def test_what_a_plugin_has_stored_stays_until_it_is_removed(made: Places) -> Non
     assert not made.directory.exists()
 
 
-def test_what_a_plugin_has_bound_into_its_socket_directory_is_not_removed(made: Places, tmp_path: Path) -> None:
+def test_what_a_plugin_has_bound_into_its_socket_directory_is_not_removed(
+    made: PluginDirectories, tmp_path: Path
+) -> None:
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "precious").touch()
     (made.exec_dir / "bound").mkdir()
@@ -81,7 +83,7 @@ def test_what_a_plugin_has_bound_into_its_socket_directory_is_not_removed(made: 
 
 
 def test_where_something_cannot_be_unmounted_nothing_is_removed(
-    made: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    made: PluginDirectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "precious").touch()
@@ -108,7 +110,7 @@ def test_a_start_that_cannot_mount_leaves_nothing(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(libc, "mount", refuse)
     with pytest.raises(PermissionDenied, match="cannot be prepared: Operation not permitted"):
-        Places(tmp_path / "x").prepare(CONFIG)
+        PluginDirectories(tmp_path / "x").prepare(CONFIG)
     assert not (tmp_path / "x").exists()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pluginexec.cleanup import inflight as orphans_module
-from pluginexec.cleanup.inflight import Orphans
+from pluginexec.cleanup.inflight import InFlightCommands
 from pluginexec.errors import DeadlineExceeded
 from tests.support.harness import PATIENCE, wait_until
 
@@ -39,7 +39,7 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def waits(found: Orphans, id: str) -> bool:
+def waits(found: InFlightCommands, id: str) -> bool:
     """Tell whether an id is waited for."""
     began = time.monotonic()
     try:
@@ -53,7 +53,7 @@ def waits(found: Orphans, id: str) -> bool:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the wait short."""
-    monkeypatch.setattr(orphans_module, "ORPHAN_TIMEOUT", 0.2)
+    monkeypatch.setattr(orphans_module, "IN_FLIGHT_TIMEOUT", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_starts_or_deletes_is_waited_for_and_nothing_of_another_id(
     start: Start, impatient: None, line: list[str]
 ) -> None:
     start(*line)
-    found = Orphans(FLAGS, ROOT)
+    found = InFlightCommands(FLAGS, ROOT)
     assert waits(found, "x")
     assert not waits(found, "y")
 
@@ -89,12 +89,12 @@ def test_what_starts_or_deletes_is_waited_for_and_nothing_of_another_id(
 )
 def test_nobody_waits_for_what_changes_nothing_of_ours(start: Start, impatient: None, line: list[str]) -> None:
     start(*line)
-    assert not waits(Orphans(FLAGS, ROOT), "x")
+    assert not waits(InFlightCommands(FLAGS, ROOT), "x")
 
 
 def test_the_wait_ends_with_the_command(start: Start) -> None:
     process = start(*FLAGS, "run", "--detach", "--", "x")
-    found = Orphans(FLAGS)
+    found = InFlightCommands(FLAGS)
     waiting = threading.Thread(target=found.wait, args=("x",), name="pluginexec-test-wait")
     waiting.start()
     assert waiting.is_alive()
@@ -105,4 +105,4 @@ def test_the_wait_ends_with_the_command(start: Start) -> None:
 def test_a_wait_that_takes_too_long_names_the_process(start: Start, impatient: None) -> None:
     process = start(*FLAGS, "run", "--detach", "--", "x")
     with pytest.raises(DeadlineExceeded, match=str(process.pid)):
-        Orphans(FLAGS).wait("x")
+        InFlightCommands(FLAGS).wait("x")

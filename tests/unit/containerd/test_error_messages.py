@@ -16,9 +16,9 @@ import pytest
 
 from pluginexec.containerd.error_messages import (
     RUNTIME_STATE_IS_STALE,
-    complaint_in,
     container_runs,
-    error_from_complaint,
+    error_from_stderr,
+    error_text,
     task_exists,
 )
 from pluginexec.errors import (
@@ -174,7 +174,7 @@ WORDINGS = [
 
 
 def error_from(stderr: str) -> PluginExecError:
-    return error_from_complaint(stderr, argv=["ctr", "run"], returncode=1, operation="run", id="X")
+    return error_from_stderr(stderr, argv=["ctr", "run"], returncode=1, operation="run", id="X")
 
 
 @pytest.mark.parametrize(("text", "kind"), WORDINGS)
@@ -210,11 +210,11 @@ def test_a_complaint_without_ctrs_prefix_is_read_as_a_whole(stderr: str, kind: t
 
 
 def test_a_complaint_of_several_lines_becomes_one() -> None:
-    assert complaint_in("time=... level=warning\nctr: one:\n\t* two\n\n: unknown\n") == "ctr: one: * two : unknown"
+    assert error_text("time=... level=warning\nctr: one:\n\t* two\n\n: unknown\n") == "ctr: one: * two : unknown"
 
 
 def test_ctr_in_the_middle_of_a_line_starts_no_complaint() -> None:
-    assert complaint_in("a ctr: b\nctr: c\n") == "ctr: c"
+    assert error_text("a ctr: b\nctr: c\n") == "ctr: c"
 
 
 def test_an_error_carries_all_that_is_known_of_the_command() -> None:
@@ -239,7 +239,7 @@ def test_a_person_who_can_do_something_is_told_what(text: str, advice: str) -> N
 
 
 def test_silence_is_told_with_the_exit_code() -> None:
-    error = error_from_complaint("", argv=["/x/ctr"], returncode=-9, operation="run", id=None)
+    error = error_from_stderr("", argv=["/x/ctr"], returncode=-9, operation="run", id=None)
     assert type(error) is Unknown
     assert str(error) == "run: /x/ctr ended with code -9 and said nothing"
 

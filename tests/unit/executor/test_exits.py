@@ -16,10 +16,10 @@ import pytest
 from pluginexec.containerd.client import Client
 from pluginexec.errors import NotFound, PluginExecError, Unavailable
 from pluginexec.executor import exits as endings_module
-from pluginexec.executor.exits import DELETIONS_AT_ONCE, Endings, ExitHandler
+from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.plugin import Plugin
+from pluginexec.plugin import SupervisedPlugin
 from pluginexec.root import PluginFiles, Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
@@ -75,7 +75,7 @@ class Fakes:
         self.note("drain")
         return self.has_end
 
-    def forget(self, plugin: Plugin) -> None:
+    def forget(self, plugin: SupervisedPlugin) -> None:
         self.note(f"forget {'cleaned' if not self.files.exist() else 'uncleaned'}")
 
     def handle_exit_event(self, id: str, status: ExitStatus) -> None:
@@ -83,9 +83,9 @@ class Fakes:
         self.note(f"handle {id}")
 
 
-def new_endings(fakes: Fakes, handler: ExitHandler | None) -> Endings:
+def new_exits(fakes: Fakes, handler: ExitHandler | None) -> ExitProcessor:
     """Make endings on those fakes."""
-    return Endings(cast(Client, fakes), cast(Lifecycle, fakes), fakes.forget, handler)
+    return ExitProcessor(cast(Client, fakes), cast(Lifecycle, fakes), fakes.forget, handler)
 
 
 @pytest.fixture
@@ -105,15 +105,15 @@ def fakes(root: Root) -> Fakes:
 
 
 @pytest.fixture
-def endings(fakes: Fakes) -> Endings:
+def endings(fakes: Fakes) -> ExitProcessor:
     """The endings on those fakes."""
-    return new_endings(fakes, fakes)
+    return new_exits(fakes, fakes)
 
 
 @pytest.fixture
-def plugin(fakes: Fakes) -> Plugin:
+def plugin(fakes: Fakes) -> SupervisedPlugin:
     """A plugin on those fakes."""
-    return Plugin("x", fakes.files, pid=PID, streams=cast(Streams, fakes))
+    return SupervisedPlugin("x", fakes.files, pid=PID, streams=cast(Streams, fakes))
 
 
 class KernelTells(InitProcess):
@@ -127,14 +127,14 @@ class KernelTells(InitProcess):
         return self._code
 
 
-def finish(endings: Endings, plugin: Plugin, event: EventInfo | None, task: Task | None = None) -> None:
+def finish(endings: ExitProcessor, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None = None) -> None:
     """Have an end dealt with, and wait until it is."""
-    endings.begin(plugin, event, task)
+    endings.start(plugin, event, task)
     endings.join(PATIENCE)
 
 
 def test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told(
-    endings: Endings, plugin: Plugin, fakes: Fakes
+    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
 ) -> None:
     finish(endings, plugin, EVENT)
     steps = ["delete", "drain", "forget cleaned", "handle x"]
@@ -143,16 +143,16 @@ def test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told(
     assert plugin.status == fakes.files.read_exit() == fakes.statuses[0]
 
 
-def test_an_end_needs_no_handler_and_no_streams(plugin: Plugin, fakes: Fakes) -> None:
+def test_an_end_needs_no_handler_and_no_streams(plugin: SupervisedPlugin, fakes: Fakes) -> None:
     plugin.streams = None
-    finish(new_endings(fakes, None), plugin, EVENT)
+    finish(new_exits(fakes, None), plugin, EVENT)
     assert fakes.journal == ["delete with a record", "forget cleaned with a record"]
     assert plugin.status
 
 
 @pytest.mark.parametrize("step", ["delete", "drain", "handle x"])
 def test_a_step_that_fails_is_logged_and_stops_neither_the_forgetting_nor_the_handler(
-    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, step: str
+    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, step: str
 ) -> None:
     fakes.raises[step] = ZeroDivisionError("odd")
     finish(endings, plugin, EVENT)
@@ -165,7 +165,11 @@ def test_a_step_that_fails_is_logged_and_stops_neither_the_forgetting_nor_the_ha
 
 
 def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
-    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
+    fakes: Fakes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def write_exit(_: object) -> None:
         raise OSError("no space left")
@@ -182,7 +186,7 @@ def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
 
 
 def test_files_that_cannot_be_removed_are_removed_later(
-    endings: Endings, plugin: Plugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(fakes.files, "remove", lambda keep_exit: None)
@@ -204,8 +208,8 @@ def test_files_that_cannot_be_removed_are_removed_later(
     ],
 )
 def test_loggers_are_ended_where_they_blocked(
-    endings: Endings,
-    plugin: Plugin,
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
     fakes: Fakes,
     monkeypatch: pytest.MonkeyPatch,
     has_end: bool,
@@ -222,7 +226,7 @@ def test_loggers_are_ended_where_they_blocked(
 
 
 def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
-    endings: Endings, plugin: Plugin, fakes: Fakes
+    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
 ) -> None:
     plugin.init = KernelTells(7)
     before = datetime.now(timezone.utc)
@@ -245,7 +249,12 @@ def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
     ],
 )
 def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
-    endings: Endings, plugin: Plugin, fakes: Fakes, init: InitProcess | None, task: Task | None, code: int | None
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
+    fakes: Fakes,
+    init: InitProcess | None,
+    task: Task | None,
+    code: int | None,
 ) -> None:
     plugin.init = init
     finish(endings, plugin, None, task)
@@ -254,11 +263,15 @@ def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
 
 
 def test_a_containerd_that_dies_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
-    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
+    fakes: Fakes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(endings_module, "CODE_TIMEOUT", PATIENCE)
     fakes.raises["delete task"] = Unavailable("away")
-    endings.begin(plugin, None, STOPPED)
+    endings.start(plugin, None, STOPPED)
     wait_until(lambda: fakes.journal.count("delete task") == 2, "the second question")
     del fakes.raises["delete task"]
     endings.join(PATIENCE)
@@ -268,8 +281,8 @@ def test_a_containerd_that_dies_while_it_is_asked_for_an_exit_code_is_asked_agai
 
 @pytest.mark.parametrize("error", [NotFound("gone"), Unavailable("away")], ids=["gone", "away"])
 def test_an_exit_code_that_cannot_be_had_is_none_and_logged(
-    endings: Endings,
-    plugin: Plugin,
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -289,8 +302,8 @@ def test_an_exit_code_that_cannot_be_had_is_none_and_logged(
     ids=["nobody knows", "only the event", "the counter denies it", "only the counter"],
 )
 def test_the_cgroups_counter_outdoes_the_oom_event(
-    endings: Endings,
-    plugin: Plugin,
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
     fakes: Fakes,
     monkeypatch: pytest.MonkeyPatch,
     counted: bool | None,
@@ -309,13 +322,15 @@ def test_the_cgroups_counter_outdoes_the_oom_event(
 
 
 @pytest.fixture
-def many(root: Root, fakes: Fakes) -> list[Plugin]:
+def many(root: Root, fakes: Fakes) -> list[SupervisedPlugin]:
     """More plugins than may be deleted at a time."""
-    return [Plugin(f"x{number}", root.plugin(f"x{number}"), pid=PID) for number in range(3 * DELETIONS_AT_ONCE)]
+    return [
+        SupervisedPlugin(f"x{number}", root.plugin(f"x{number}"), pid=PID) for number in range(3 * DELETIONS_AT_ONCE)
+    ]
 
 
 def test_only_so_many_are_deleted_at_a_time(
-    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[str] = []
     go_on = threading.Event()
@@ -325,10 +340,10 @@ def test_only_so_many_are_deleted_at_a_time(
         go_on.wait(PATIENCE)
         return True
 
-    monkeypatch.setattr("pluginexec.executor.exits.TURN_TIMEOUT", 2 * PATIENCE)
+    monkeypatch.setattr("pluginexec.executor.exits.DELETE_SLOT_TIMEOUT", 2 * PATIENCE)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
-        endings.begin(plugin, EVENT)
+        endings.start(plugin, EVENT)
     wait_until(lambda: all(plugin.files.read_exit() for plugin in many), "the step before the deletion")
     wait_until(lambda: len(inside) == DELETIONS_AT_ONCE, "as many deletions as may be")
     go_on.set()
@@ -337,7 +352,7 @@ def test_only_so_many_are_deleted_at_a_time(
 
 
 def test_deletions_that_take_long_hold_up_nobody(
-    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(len(many))
 
@@ -345,36 +360,36 @@ def test_deletions_that_take_long_hold_up_nobody(
         together.wait(PATIENCE)
         return True
 
-    monkeypatch.setattr("pluginexec.executor.exits.TURN_TIMEOUT", 0.05)
+    monkeypatch.setattr("pluginexec.executor.exits.DELETE_SLOT_TIMEOUT", 0.05)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
-        endings.begin(plugin, EVENT)
+        endings.start(plugin, EVENT)
     endings.join(PATIENCE)
     assert not together.broken
     assert len(fakes.statuses) == len(many)
 
 
 def test_a_handler_that_takes_its_time_holds_up_nobody(
-    endings: Endings, fakes: Fakes, many: list[Plugin], monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(len(many))
     monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: together.wait(PATIENCE))
     for plugin in many:
-        endings.begin(plugin, EVENT)
+        endings.start(plugin, EVENT)
     endings.join(PATIENCE)
     assert not together.broken
 
 
 def test_joining_does_not_wait_without_end(
-    endings: Endings,
-    plugin: Plugin,
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: go_on.wait(PATIENCE))
-    endings.begin(plugin, EVENT)
+    endings.start(plugin, EVENT)
     endings.join(0.05)
     assert ["pluginexec-x-exit is not done" in record.getMessage() for record in caplog.records] == [True]
     go_on.set()
@@ -382,7 +397,11 @@ def test_joining_does_not_wait_without_end(
 
 
 def test_a_handler_that_joins_does_not_wait_for_itself(
-    endings: Endings, plugin: Plugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor,
+    plugin: SupervisedPlugin,
+    fakes: Fakes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     joined = threading.Event()
 
@@ -397,7 +416,7 @@ def test_a_handler_that_joins_does_not_wait_for_itself(
 
 
 def test_where_no_thread_can_be_had_the_caller_learns_it_and_can_try_again(
-    endings: Endings, plugin: Plugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -405,14 +424,14 @@ def test_where_no_thread_can_be_had_the_caller_learns_it_and_can_try_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start"):
-            endings.begin(plugin, EVENT)
+            endings.start(plugin, EVENT)
     endings.join(PATIENCE)
     assert fakes.journal == []
     finish(endings, plugin, EVENT)
     assert len(fakes.statuses) == 1
 
 
-def test_a_worker_that_is_done_is_not_kept(endings: Endings, plugin: Plugin) -> None:
+def test_a_worker_that_is_done_is_not_kept(endings: ExitProcessor, plugin: SupervisedPlugin) -> None:
     finish(endings, plugin, EVENT)
     wait_until(lambda: not endings._workers, "the forgetting of the worker")
 
@@ -421,9 +440,11 @@ Bury = Callable[["Task | None"], None]
 
 
 @pytest.fixture
-def bury(endings: Endings, fakes: Fakes) -> Bury:
+def bury(endings: ExitProcessor, fakes: Fakes) -> Bury:
     """Deal with a plugin that ended while nobody supervised it: its pid is not known yet."""
-    return lambda task: endings.bury(Plugin("x", fakes.files, streams=cast(Streams, fakes)), task)
+    return lambda task: endings.process_unsupervised(
+        SupervisedPlugin("x", fakes.files, streams=cast(Streams, fakes)), task
+    )
 
 
 def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bury: Bury, fakes: Fakes) -> None:

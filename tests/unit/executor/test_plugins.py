@@ -16,9 +16,9 @@ import pytest
 from pluginexec import root as root_module
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from pluginexec.executor import plugins as table_module
-from pluginexec.executor.plugins import Table
+from pluginexec.executor.plugins import PluginTable
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.plugin import Plugin, State
+from pluginexec.plugin import State, SupervisedPlugin
 from pluginexec.root import Root
 from pluginexec.types import EventInfo, ExitStatus
 from tests.support.harness import PATIENCE, wait_until
@@ -35,9 +35,9 @@ def root(root_dir: Path) -> Iterator[Root]:
 
 
 @pytest.fixture
-def table(root: Root) -> Table:
+def table(root: Root) -> PluginTable:
     """An empty table."""
-    return Table(root, ending_timeout=3 * PATIENCE)  # longer than any test waits: it must not be what ends a wait
+    return PluginTable(root, ending_timeout=3 * PATIENCE)  # longer than any test waits: it must not be what ends a wait
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def alive(table: Table, child: subprocess.Popen[bytes]) -> Iterator[Plugin]:
+def alive(table: PluginTable, child: subprocess.Popen[bytes]) -> Iterator[SupervisedPlugin]:
     """A plugin "x" that runs."""
     plugin = table.reserve("x")
     plugin.pid, plugin.init = child.pid, InitProcess.open(child.pid)
@@ -66,20 +66,20 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def end(plugin: Plugin, child: subprocess.Popen[bytes]) -> None:
+def end(plugin: SupervisedPlugin, child: subprocess.Popen[bytes]) -> None:
     """End the process of a plugin."""
     child.kill()
     child.wait()
     assert plugin.has_ended()
 
 
-def exit_of(plugin: Plugin, **changes: object) -> EventInfo:
+def exit_of(plugin: SupervisedPlugin, **changes: object) -> EventInfo:
     """The event of a plugin's exit, with changes."""
     fields: dict[str, object] = {"container_id": plugin.id, "process_id": plugin.id, "pid": plugin.pid} | changes
     return EventInfo(**fields)  # type: ignore[arg-type]
 
 
-def test_an_id_is_unknown_until_it_is_reserved_and_after_it_is_forgotten(table: Table) -> None:
+def test_an_id_is_unknown_until_it_is_reserved_and_after_it_is_forgotten(table: PluginTable) -> None:
     for _ in range(2):
         assert "x" not in table
         with pytest.raises(NotFound) as caught:
@@ -88,39 +88,39 @@ def test_an_id_is_unknown_until_it_is_reserved_and_after_it_is_forgotten(table: 
         plugin = table.reserve("x")
         assert table.get("x") is plugin
         assert "x" in table
-        table.forget(plugin)
+        table.remove(plugin)
 
 
 @pytest.mark.parametrize("id", ["", "../x", "x" * 77])
-def test_a_bad_id_is_said_to_be_bad_not_unknown(table: Table, id: str) -> None:
+def test_a_bad_id_is_said_to_be_bad_not_unknown(table: PluginTable, id: str) -> None:
     with pytest.raises(InvalidArgument):
         table.get(id)
     with pytest.raises(InvalidArgument):
         table.reserve(id)
 
 
-def test_what_is_no_text_is_said_to_be_a_bad_id(table: Table) -> None:
+def test_what_is_no_text_is_said_to_be_a_bad_id(table: PluginTable) -> None:
     not_hashable: Any = ["x"]
     with pytest.raises(InvalidArgument):
         table.get(not_hashable)
 
 
-def test_an_id_that_starts_is_taken(table: Table) -> None:
+def test_an_id_that_starts_is_taken(table: PluginTable) -> None:
     table.reserve("x")
     with pytest.raises(AlreadyExists, match="is being created or restored"):
         table.reserve("x")
     table.reserve("y")
 
 
-def test_an_id_that_runs_is_taken(table: Table, alive: Plugin) -> None:
+def test_an_id_that_runs_is_taken(table: PluginTable, alive: SupervisedPlugin) -> None:
     with pytest.raises(AlreadyExists, match=rf"is running \(pid {alive.pid}\)"):
         table.reserve("x")
 
 
-def test_one_of_many_that_reserve_an_id_at_once_gets_it(table: Table, pool: ThreadPoolExecutor) -> None:
+def test_one_of_many_that_reserve_an_id_at_once_gets_it(table: PluginTable, pool: ThreadPoolExecutor) -> None:
     together = threading.Barrier(50)
 
-    def reserve() -> Plugin | None:
+    def reserve() -> SupervisedPlugin | None:
         together.wait(PATIENCE)
         try:
             return table.reserve("x")
@@ -131,63 +131,65 @@ def test_one_of_many_that_reserve_an_id_at_once_gets_it(table: Table, pool: Thre
     assert [plugin for plugin in plugins if plugin] == [table.get("x")]
 
 
-def waiting(future: Future[Plugin], plugin: Plugin) -> bool:
+def waiting(future: Future[SupervisedPlugin], plugin: SupervisedPlugin) -> bool:
     """Whether a ``reserve`` waits for the last life of its plugin."""
     return future.running() and len(plugin.done._cond._waiters) == 1  # type: ignore[attr-defined]
 
 
-def test_a_plugin_that_ends_is_waited_for(table: Table, alive: Plugin, pool: ThreadPoolExecutor) -> None:
-    assert table.claim_end(alive)
+def test_a_plugin_that_ends_is_waited_for(
+    table: PluginTable, alive: SupervisedPlugin, pool: ThreadPoolExecutor
+) -> None:
+    assert table.claim_exit(alive)
     future = pool.submit(table.reserve, "x")
     wait_until(lambda: waiting(future, alive), "the waiting")
-    table.forget(alive)
+    table.remove(alive)
     assert future.result(PATIENCE) is table.get("x")
     assert table.get("x") is not alive
 
 
 def test_a_plugin_whose_process_has_ended_is_waited_for_before_anybody_noted_it(
-    table: Table, alive: Plugin, child: subprocess.Popen[bytes], pool: ThreadPoolExecutor
+    table: PluginTable, alive: SupervisedPlugin, child: subprocess.Popen[bytes], pool: ThreadPoolExecutor
 ) -> None:
     end(alive, child)
     future = pool.submit(table.reserve, "x")
     wait_until(lambda: waiting(future, alive), "the waiting")
-    assert table.claim_end(alive)
-    table.forget(alive)
+    assert table.claim_exit(alive)
+    table.remove(alive)
     assert future.result(PATIENCE) is table.get("x")
 
 
 def test_a_plugin_that_does_not_come_to_its_end_is_not_waited_for_without_end(root: Root) -> None:
-    table = Table(root, ending_timeout=0.05)
+    table = PluginTable(root, ending_timeout=0.05)
     plugin = table.reserve("x")
     table.started(plugin)  # it has no process
     with pytest.raises(DeadlineExceeded, match="not cleaned up after"):
         table.reserve("x")
 
 
-def test_forgetting_wakes_all_who_wait(table: Table, pool: ThreadPoolExecutor) -> None:
+def test_forgetting_wakes_all_who_wait(table: PluginTable, pool: ThreadPoolExecutor) -> None:
     plugin = table.reserve("x")
     futures = [pool.submit(plugin.done.wait, PATIENCE) for _ in range(20)]
-    table.forget(plugin)
+    table.remove(plugin)
     assert all(future.result() for future in futures)
 
 
-def test_forgetting_a_plugin_leaves_the_next_one_of_its_id_alone(table: Table) -> None:
+def test_forgetting_a_plugin_leaves_the_next_one_of_its_id_alone(table: PluginTable) -> None:
     first = table.reserve("x")
-    table.forget(first)
+    table.remove(first)
     second = table.reserve("x")
-    table.forget(first)
+    table.remove(first)
     assert table.get("x") is second
 
 
-def test_forgetting_gives_the_pidfd_back(table: Table, alive: Plugin) -> None:
+def test_forgetting_gives_the_pidfd_back(table: PluginTable, alive: SupervisedPlugin) -> None:
     assert alive.init
-    table.forget(alive)
+    table.remove(alive)
     assert alive.init.pidfd == -1
 
 
-def test_an_exit_event_ends_the_plugin_that_it_names(table: Table, alive: Plugin) -> None:
+def test_an_exit_event_ends_the_plugin_that_it_names(table: PluginTable, alive: SupervisedPlugin) -> None:
     assert table.is_alive(alive)
-    assert table.note_exit(exit_of(alive)) is alive
+    assert table.match_exit(exit_of(alive)) is alive
     assert not table.is_alive(alive)
 
 
@@ -203,100 +205,102 @@ def test_an_exit_event_ends_the_plugin_that_it_names(table: Table, alive: Plugin
         pytest.param({"container_id": "../x", "process_id": "../x"}, id="of an id that cannot be"),
     ],
 )
-def test_any_other_exit_event_ends_nothing(table: Table, alive: Plugin, changes: dict[str, object]) -> None:
-    assert table.note_exit(exit_of(alive, **changes)) is None
+def test_any_other_exit_event_ends_nothing(
+    table: PluginTable, alive: SupervisedPlugin, changes: dict[str, object]
+) -> None:
+    assert table.match_exit(exit_of(alive, **changes)) is None
     assert table.is_alive(alive)
 
 
-def test_a_second_exit_event_ends_nothing(table: Table, alive: Plugin) -> None:
-    table.note_exit(exit_of(alive))
-    assert table.note_exit(exit_of(alive)) is None
-    assert not table.claim_end(alive)
-    table.forget(alive)
-    assert table.note_exit(exit_of(alive)) is None
-    assert not table.claim_end(alive)
+def test_a_second_exit_event_ends_nothing(table: PluginTable, alive: SupervisedPlugin) -> None:
+    table.match_exit(exit_of(alive))
+    assert table.match_exit(exit_of(alive)) is None
+    assert not table.claim_exit(alive)
+    table.remove(alive)
+    assert table.match_exit(exit_of(alive)) is None
+    assert not table.claim_exit(alive)
 
 
-def test_an_exit_event_of_the_last_life_does_not_end_the_next(table: Table, alive: Plugin) -> None:
-    table.note_exit(exit_of(alive))
-    table.forget(alive)
+def test_an_exit_event_of_the_last_life_does_not_end_the_next(table: PluginTable, alive: SupervisedPlugin) -> None:
+    table.match_exit(exit_of(alive))
+    table.remove(alive)
     following = table.reserve("x")
-    assert table.note_exit(exit_of(alive)) is None
+    assert table.match_exit(exit_of(alive)) is None
     following.pid = alive.pid + 1
     assert table.started(following) is None
 
 
-def test_an_exit_that_comes_before_the_start_is_known_is_held_back(table: Table) -> None:
+def test_an_exit_that_comes_before_the_start_is_known_is_held_back(table: PluginTable) -> None:
     plugin = table.reserve("x")
     others = [exit_of(plugin, pid=PID - 1), exit_of(plugin, process_id="exec", pid=PID), exit_of(plugin, pid=0)]
     first, second = exit_of(plugin, pid=PID, exit_code=3), exit_of(plugin, pid=PID, exit_code=4)
     for event in (*others, first, second):
-        assert table.note_exit(event) is None
+        assert table.match_exit(event) is None
     plugin.pid = PID
     assert table.started(plugin) is first
     assert plugin.state is State.ENDING
-    assert table.note_exit(second) is None
-    assert not table.claim_end(plugin)
+    assert table.match_exit(second) is None
+    assert not table.claim_exit(plugin)
 
 
-def test_an_exit_held_back_that_is_of_another_pid_ends_nothing(table: Table) -> None:
+def test_an_exit_held_back_that_is_of_another_pid_ends_nothing(table: PluginTable) -> None:
     plugin = table.reserve("x")
-    table.note_exit(exit_of(plugin, pid=PID - 1))
+    table.match_exit(exit_of(plugin, pid=PID - 1))
     plugin.pid = PID
     assert table.started(plugin) is None
     assert plugin.state is State.RUNNING
 
 
-def test_exactly_one_of_many_reports_of_one_exit_counts(table: Table, pool: ThreadPoolExecutor) -> None:
+def test_exactly_one_of_many_reports_of_one_exit_counts(table: PluginTable, pool: ThreadPoolExecutor) -> None:
     for round in range(20):
         plugin = table.reserve("x")
         plugin.pid = PID + round
         together = threading.Barrier(51)
 
-        def report(number: int, plugin: Plugin = plugin, together: threading.Barrier = together) -> bool:
+        def report(number: int, plugin: SupervisedPlugin = plugin, together: threading.Barrier = together) -> bool:
             together.wait(PATIENCE)
             if number == 0:
                 return table.started(plugin) is not None
-            return table.claim_end(plugin) if number % 2 else table.note_exit(exit_of(plugin)) is plugin
+            return table.claim_exit(plugin) if number % 2 else table.match_exit(exit_of(plugin)) is plugin
 
         futures = [pool.submit(report, number) for number in range(51)]
         counted = sum(future.result() for future in futures)
-        counted += table.claim_end(plugin)  # where all of them came before it had started
+        counted += table.claim_exit(plugin)  # where all of them came before it had started
         assert counted == 1
-        table.forget(plugin)
+        table.remove(plugin)
 
 
-def test_a_claim_that_is_undone_can_be_made_again(table: Table, alive: Plugin) -> None:
-    assert table.claim_end(alive)
-    table.unclaim_end(alive)
-    assert table.claim_end(alive)
+def test_a_claim_that_is_undone_can_be_made_again(table: PluginTable, alive: SupervisedPlugin) -> None:
+    assert table.claim_exit(alive)
+    table.unclaim_exit(alive)
+    assert table.claim_exit(alive)
 
 
-def test_a_plugin_that_starts_is_neither_alive_nor_suspect_nor_over(table: Table) -> None:
+def test_a_plugin_that_starts_is_neither_alive_nor_suspect_nor_over(table: PluginTable) -> None:
     plugin = table.reserve("x")
     assert not table.is_alive(plugin)
-    assert table.suspects() == []
-    assert not table.claim_end(plugin)
+    assert table.exited() == []
+    assert not table.claim_exit(plugin)
 
 
 def test_a_plugin_whose_process_has_ended_is_suspect_until_its_end_is_noted(
-    table: Table, alive: Plugin, child: subprocess.Popen[bytes]
+    table: PluginTable, alive: SupervisedPlugin, child: subprocess.Popen[bytes]
 ) -> None:
-    assert table.suspects() == []
+    assert table.exited() == []
     end(alive, child)
     assert not table.is_alive(alive)
-    assert table.suspects() == [alive]
-    table.claim_end(alive)
-    assert table.suspects() == []
+    assert table.exited() == [alive]
+    table.claim_exit(alive)
+    assert table.exited() == []
 
 
-def test_a_plugin_whose_process_could_not_be_held_is_suspect(table: Table) -> None:
+def test_a_plugin_whose_process_could_not_be_held_is_suspect(table: PluginTable) -> None:
     plugin = table.reserve("x")
     table.started(plugin)
-    assert table.suspects() == [plugin]
+    assert table.exited() == [plugin]
 
 
-def test_memory_kills_are_noted_of_a_plugin_that_is_there(table: Table) -> None:
+def test_memory_kills_are_noted_of_a_plugin_that_is_there(table: PluginTable) -> None:
     plugin = table.reserve("x")
     table.note_oom("y")
     assert not plugin.oom_event
@@ -304,54 +308,56 @@ def test_memory_kills_are_noted_of_a_plugin_that_is_there(table: Table) -> None:
     assert plugin.oom_event
 
 
-def test_a_borrowed_id_is_waited_for_and_then_free(table: Table, pool: ThreadPoolExecutor) -> None:
-    with table.borrow("x") as is_free:
+def test_a_borrowed_id_is_waited_for_and_then_free(table: PluginTable, pool: ThreadPoolExecutor) -> None:
+    with table.reserve_for_cleanup("x") as is_free:
         assert is_free
         borrowed = table._borrowed["x"]
         assert "x" not in table  # what is known of its last life may be asked for
         future = pool.submit(table.reserve, "x")
         wait_until(lambda: waiting(future, borrowed), "the waiting")
-        assert table.note_exit(exit_of(borrowed)) is None
-        assert table.suspects() == []
+        assert table.match_exit(exit_of(borrowed)) is None
+        assert table.exited() == []
     assert future.result(PATIENCE) is table.get("x")
 
 
-def test_a_borrowed_id_is_free_again_after_an_error(table: Table) -> None:
-    with pytest.raises(ZeroDivisionError), table.borrow("x"):
+def test_a_borrowed_id_is_free_again_after_an_error(table: PluginTable) -> None:
+    with pytest.raises(ZeroDivisionError), table.reserve_for_cleanup("x"):
         raise ZeroDivisionError
     assert "x" not in table
 
 
-def test_an_id_in_use_cannot_be_borrowed(table: Table) -> None:
+def test_an_id_in_use_cannot_be_borrowed(table: PluginTable) -> None:
     plugin = table.reserve("x")
-    with table.borrow("x") as is_free:
+    with table.reserve_for_cleanup("x") as is_free:
         assert not is_free
     assert table.get("x") is plugin
 
 
-def test_a_closed_table_takes_and_lends_nothing(table: Table) -> None:
+def test_a_closed_table_takes_and_lends_nothing(table: PluginTable) -> None:
     assert table.close() == []
     assert table.closed
     with pytest.raises(FailedPrecondition, match="closed"):
         table.reserve("x")
-    with table.borrow("x") as is_free:
+    with table.reserve_for_cleanup("x") as is_free:
         assert not is_free
 
 
 def test_who_waits_for_an_id_when_the_table_is_closed_is_refused(
-    table: Table, alive: Plugin, pool: ThreadPoolExecutor
+    table: PluginTable, alive: SupervisedPlugin, pool: ThreadPoolExecutor
 ) -> None:
-    table.claim_end(alive)
+    table.claim_exit(alive)
     future = pool.submit(table.reserve, "x")
     wait_until(lambda: waiting(future, alive), "the waiting")
     table.close()
-    table.forget(alive)
+    table.remove(alive)
     with pytest.raises(FailedPrecondition, match="closed"):
         future.result(PATIENCE)
 
 
 @pytest.mark.parametrize("succeeds", [True, False], ids=["starts", "fails"])
-def test_closing_waits_for_what_starts(table: Table, alive: Plugin, pool: ThreadPoolExecutor, succeeds: bool) -> None:
+def test_closing_waits_for_what_starts(
+    table: PluginTable, alive: SupervisedPlugin, pool: ThreadPoolExecutor, succeeds: bool
+) -> None:
     plugin = table.reserve("y")
     future = pool.submit(table.close)
     wait_until(lambda: table.closed, "the closing")
@@ -359,18 +365,18 @@ def test_closing_waits_for_what_starts(table: Table, alive: Plugin, pool: Thread
     if succeeds:
         table.started(plugin)
     else:
-        table.forget(plugin)
+        table.remove(plugin)
     assert future.result(PATIENCE) == ([alive, plugin] if succeeds else [alive])
 
 
 def test_closing_does_not_wait_without_end_for_what_starts(root: Root) -> None:
-    table = Table(root, ending_timeout=0.05)
+    table = PluginTable(root, ending_timeout=0.05)
     table.reserve("x")
     assert table.close() == []
 
 
-def test_closing_does_not_return_what_ends_already(table: Table, alive: Plugin) -> None:
-    table.claim_end(alive)
+def test_closing_does_not_return_what_ends_already(table: PluginTable, alive: SupervisedPlugin) -> None:
+    table.claim_exit(alive)
     assert table.close() == []
 
 
@@ -399,27 +405,27 @@ def kept(root: Root) -> set[str]:
 def test_old_exit_records_go_when_the_table_is_made(root: Root, old_exit: OldExit) -> None:
     for mtime, id in enumerate(["a", "b", "new"]):
         old_exit(id, mtime)
-    Table(root, PATIENCE)
+    PluginTable(root, PATIENCE)
     assert kept(root) == {"new"}
 
 
-def test_old_exit_records_go_from_time_to_time(root: Root, table: Table, old_exit: OldExit) -> None:
+def test_old_exit_records_go_from_time_to_time(root: Root, table: PluginTable, old_exit: OldExit) -> None:
     for mtime, id in enumerate(["a", "b", "new"]):
         old_exit(id, mtime)
-    table.forget(table.reserve("x"))
+    table.remove(table.reserve("x"))
     assert kept(root) == {"a", "b", "new"}
-    table.forget(table.reserve("x"))
+    table.remove(table.reserve("x"))
     assert kept(root) == {"new"}
 
 
 def test_the_directory_of_an_id_in_use_is_not_taken_for_an_old_record(
-    root: Root, table: Table, old_exit: OldExit
+    root: Root, table: PluginTable, old_exit: OldExit
 ) -> None:
     for mtime, id in enumerate(["used", "a", "new"]):
         old_exit(id, mtime)
     table.reserve("used")
     for _ in range(2):
-        table.forget(table.reserve("x"))
+        table.remove(table.reserve("x"))
     assert kept(root) == {"used", "new"}
 
 
@@ -429,10 +435,10 @@ def test_the_directory_of_a_plugin_that_is_not_cleaned_up_yet_is_not_taken_for_a
     root.plugin("crashed").make({})  # our predecessor died between the record and the deletion
     for mtime, id in enumerate(["crashed", "new"]):
         old_exit(id, mtime)
-    Table(root, PATIENCE)
+    PluginTable(root, PATIENCE)
     assert kept(root) == {"crashed", "new"}
 
 
-def test_only_the_first_closing_counts(table: Table, alive: Plugin) -> None:
+def test_only_the_first_closing_counts(table: PluginTable, alive: SupervisedPlugin) -> None:
     assert table.close() == [alive]
     assert table.close() is None

@@ -20,7 +20,7 @@ import pytest
 
 from pluginexec.errors import Unavailable
 from pluginexec.linux import pidfd as pidfds
-from pluginexec.linux.pidfd import InitProcess, Watch, boot_seconds
+from pluginexec.linux.pidfd import ExitWatcher, InitProcess, boot_seconds
 from tests.support.harness import PATIENCE, held_descriptors, wait_until
 from tests.support.shortages import few_descriptors
 
@@ -245,12 +245,12 @@ def test_a_signal_reaches_the_process_until_it_has_ended(held: Held) -> None:
 
 
 @pytest.fixture
-def new_watch() -> Iterator[Callable[[Callable[[], bool]], Watch]]:
+def new_watch() -> Iterator[Callable[[Callable[[], bool]], ExitWatcher]]:
     """Make watches that are closed in the end."""
     watches = []
 
-    def make(look: Callable[[], bool]) -> Watch:
-        watches.append(Watch(look))
+    def make(look: Callable[[], bool]) -> ExitWatcher:
+        watches.append(ExitWatcher(look))
         return watches[-1]
 
     yield make
@@ -259,7 +259,7 @@ def new_watch() -> Iterator[Callable[[Callable[[], bool]], Watch]]:
             watch.close()
 
 
-NewWatch = Callable[[Callable[[], bool]], Watch]
+NewWatch = Callable[[Callable[[], bool]], ExitWatcher]
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_an_end_during_a_look_leads_to_another(held: Held, new_watch: NewWatch) 
     looks = Looks()
     watch = new_watch(lambda: looks() and go_on.wait(PATIENCE))
     watch.add(init)
-    watch.poke()
+    watch.schedule()
     looks.wait_for(1)
     finish(child)
     wait_until(init.has_ended, "the end")
@@ -329,7 +329,7 @@ def test_one_end_is_looked_into_once(held: Held, new_watch: NewWatch, monkeypatc
     watch.add(init)
     finish(child)
     looks.wait_for(1)
-    watch.poke()
+    watch.schedule()
     looks.wait_for(2)
     watch.close()
     assert looks.count == 2
@@ -346,7 +346,7 @@ def test_a_process_whose_pidfd_is_closed_is_no_longer_watched(spawn: Spawn, new_
     init.close()
     finish(child)
     child.wait()
-    watch.poke()
+    watch.schedule()
     looks.wait_for(1)
     watch.close()
     assert looks.count == 1
@@ -356,23 +356,23 @@ def test_a_poke_leads_to_a_look(new_watch: NewWatch) -> None:
     looks = Looks()
     watch = new_watch(looks)
     for count in range(1, 4):
-        watch.poke()
+        watch.schedule()
         looks.wait_for(count)
 
 
 def test_a_poke_for_now_overtakes_one_for_later(new_watch: NewWatch) -> None:
     looks = Looks()
     watch = new_watch(looks)
-    watch.poke(HOURS)
-    watch.poke()
+    watch.schedule(HOURS)
+    watch.schedule()
     looks.wait_for(1)
 
 
 def test_a_poke_for_later_does_not_put_off_what_is_due_before(new_watch: NewWatch) -> None:
     looks = Looks()
     watch = new_watch(looks)
-    watch.poke(0.05)
-    watch.poke(HOURS)
+    watch.schedule(0.05)
+    watch.schedule(HOURS)
     looks.wait_for(1)
 
 
@@ -380,7 +380,7 @@ def test_a_poke_for_later_does_not_put_off_what_is_due_before(new_watch: NewWatc
 def test_a_look_that_comes_to_no_result_is_repeated_until_it_does(new_watch: NewWatch) -> None:
     looks = Looks(False, False, True)
     watch = new_watch(looks)
-    watch.poke()
+    watch.schedule()
     looks.wait_for(3)
     wait_until(lambda: watch._due is None, "the end of the repeats")
 
@@ -388,7 +388,7 @@ def test_a_look_that_comes_to_no_result_is_repeated_until_it_does(new_watch: New
 @pytest.mark.usefixtures("short")
 def test_a_look_that_raises_is_logged_and_repeated(new_watch: NewWatch, caplog: pytest.LogCaptureFixture) -> None:
     looks = Looks(ZeroDivisionError("odd"), True)
-    new_watch(looks).poke()
+    new_watch(looks).schedule()
     looks.wait_for(2)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -398,9 +398,9 @@ def test_a_look_that_raises_is_logged_and_repeated(new_watch: NewWatch, caplog: 
 def test_a_closed_watch_looks_no_more(new_watch: NewWatch) -> None:
     looks = Looks()
     watch = new_watch(looks)
-    watch.poke(HOURS)
+    watch.schedule(HOURS)
     watch.close()
-    watch.poke()
+    watch.schedule()
     assert looks.count == 0
 
 
@@ -415,7 +415,7 @@ def test_closing_waits_for_the_look_that_is_at_work(new_watch: NewWatch) -> None
         return True
 
     watch = new_watch(look)
-    watch.poke()
+    watch.schedule()
     assert begun.wait(PATIENCE)
     threading.Timer(0.05, go_on.set).start()
     watch.close()
@@ -434,5 +434,5 @@ def test_a_watch_without_descriptors_leaves_none() -> None:
     before = held_descriptors()
     for spare in (0, 1):
         with few_descriptors(spare), pytest.raises(OSError, match="Too many open files"):
-            Watch(lambda: True)
+            ExitWatcher(lambda: True)
     assert held_descriptors() == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pluginexec import JsonFile
-from pluginexec.managed.output_tail import KEPT, LastWords
+from pluginexec.managed.output_tail import KEPT, OutputTail
 from tests.support.harness import Buffer
 
 
@@ -20,7 +20,7 @@ def write(sink: Any, data: bytes) -> object:
 
 def test_a_writer_gets_all_and_its_end_is_kept() -> None:
     writer = Buffer()
-    words = LastWords(writer, writer)
+    words = OutputTail(writer, writer)
     assert words.stdout is words.stderr
     write(words.stdout, b"x" * KEPT)
     write(words.stderr, b"the end\n")
@@ -29,11 +29,11 @@ def test_a_writer_gets_all_and_its_end_is_kept() -> None:
 
 
 def test_two_streams_are_told_one_after_the_other_and_those_that_go_nowhere_too() -> None:
-    words = LastWords(None, Buffer())
+    words = OutputTail(None, Buffer())
     write(words.stderr, b"complaint\n")
     write(words.stdout, b"speech\n")
     assert words.text() == "speech\ncomplaint"
-    words = LastWords(None, None)
+    words = OutputTail(None, None)
     write(words.stderr, b"complaint\n")
     write(words.stdout, b"speech\n")
     assert words.text() == "complaint\nspeech"
@@ -45,7 +45,7 @@ def test_what_a_writer_did_not_take_is_not_kept_twice() -> None:
             super().write(data[:3])
             return 3
 
-    words = LastWords(Slow(), None)
+    words = OutputTail(Slow(), None)
     assert write(words.stdout, b"abcdef") == 3
     write(words.stdout, b"def")
     assert words.text() == "abcdef"
@@ -56,7 +56,7 @@ def test_a_writer_that_fails_does_not_hide_the_words() -> None:
         def write(self, data: bytes, /) -> int:
             raise OSError("broken")
 
-    words = LastWords(Broken(), None)
+    words = OutputTail(Broken(), None)
     with pytest.raises(OSError, match="broken"):
         write(words.stdout, b"heard")
     assert words.text() == "heard"
@@ -65,7 +65,7 @@ def test_a_writer_that_fails_does_not_hide_the_words() -> None:
 def test_an_earlier_life_is_forgotten(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
-    words = LastWords(log, Buffer())
+    words = OutputTail(log, Buffer())
     write(words.stderr, b"before too\n")
     words.begin()
     assert words.text() == ""
@@ -78,7 +78,7 @@ def test_an_earlier_life_is_forgotten(tmp_path: Path) -> None:
 
 def test_lines_of_json_are_unwrapped_and_what_is_none_is_skipped(tmp_path: Path) -> None:
     sink = JsonFile(tmp_path / "log")
-    words = LastWords(sink, sink)
+    words = OutputTail(sink, sink)
     assert (words.stdout, words.stderr) == (sink, sink)
     assert words.text() == ""
     lines = [json.dumps({"log": text, "stream": "stderr", "time": "now"}) for text in ("one\n", "two\n")]
@@ -90,4 +90,4 @@ def test_lines_of_json_are_unwrapped_and_what_is_none_is_skipped(tmp_path: Path)
 
 
 def test_beside_a_json_file_what_goes_nowhere_stays_nowhere(tmp_path: Path) -> None:
-    assert LastWords(JsonFile(tmp_path / "log"), None).stderr is None
+    assert OutputTail(JsonFile(tmp_path / "log"), None).stderr is None

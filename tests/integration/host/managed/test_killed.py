@@ -81,7 +81,7 @@ def assert_gone(host: ManagedHost, name: str) -> None:
 ENABLING = [
     ("before", "pluginexec.host.records.Records.create"),
     ("before", "pluginexec.host.host.Host.start"),
-    ("after", "pluginexec.managed.directories.Places.prepare"),
+    ("after", "pluginexec.managed.directories.PluginDirectories.prepare"),
     ("after", "pluginexec.executor.executor.Executor.create"),
     ("before", "pluginexec.host.managed.manager.ManagedHost._activated"),
     ("before", "pluginexec.host.managed.store.ManagedStore.write_implements"),
@@ -108,7 +108,10 @@ def test_what_was_killed_while_it_enabled_a_plugin_is_finished_by_the_next(
 
 @pytest.mark.parametrize(
     ("place", "runs"),
-    [("pluginexec.managed.directories.Places.prepare", False), ("pluginexec.executor.executor.Executor.create", True)],
+    [
+        ("pluginexec.managed.directories.PluginDirectories.prepare", False),
+        ("pluginexec.executor.executor.Executor.create", True),
+    ],
 )
 def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
     host: ManagedHost, name: str, containerd: Containerd, place: str, runs: bool
@@ -131,7 +134,7 @@ def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
     ("when", "place"),
     [
         ("after", "pluginexec.host.host.Host.stop"),
-        ("after", "pluginexec.managed.directories.Places.clear"),
+        ("after", "pluginexec.managed.directories.PluginDirectories.clear"),
     ],
 )
 def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(

@@ -21,7 +21,7 @@ from pluginexec.host.host import Host
 from pluginexec.host.records import State, is_alive
 from pluginexec.host.serve import plugin_supervisor as guardian
 from pluginexec.host.serve.executors import Executors
-from pluginexec.host.serve.plugin_supervisor import Guardian, Order
+from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request
 from tests.support.harness import wait_until
 from tests.support.plugins import Plugins
 
@@ -33,7 +33,9 @@ class Kept:
         self.plugins = plugins
         self.id = plugins.run(**changes)
         self.executors = Executors(plugins.records.root, lambda id: self.guardian.wake())
-        self.guardian = Guardian(plugins.host, self.id, self.executors, lambda: None, at_start=False, patience=0.0)
+        self.guardian = PluginSupervisor(
+            plugins.host, self.id, self.executors, lambda: None, at_start=False, patience=0.0
+        )
         self.guardian.start()
         wait_until(lambda: self.guardian.doing == "running", "the takeover")
 
@@ -53,7 +55,7 @@ class Kept:
 
     def close(self) -> None:
         """Stop both."""
-        self.guardian.tell(Order.STOP)
+        self.guardian.tell(Request.STOP)
         self.guardian.join()
         self.executors.close()
 

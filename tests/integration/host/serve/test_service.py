@@ -134,11 +134,11 @@ def test_a_life_that_a_person_began_in_a_pause_and_that_ended_unnoticed_has_a_pa
     await_state(plugins, id, lambda state: state.status == "restarting", "the pause")
     await_free(plugins, id)
     with monkeypatch.context() as unnoticed:
-        unnoticed.setattr(Host, "poke", lambda self: True)
+        unnoticed.setattr(Host, "notify_serve", lambda self: True)
         plugins.host.stop(id)
         plugins.host.start(id)
         wait_until(lambda: not is_alive(plugins.records.state(id)), "its end")
-    plugins.host.poke()
+    plugins.host.notify_serve()
     state = await_state(plugins, id, lambda state: state.status == "restarting", "the next pause")
     assert state.restart_count == 0
 
@@ -201,13 +201,13 @@ def test_one_that_is_started_while_its_guardian_ends_gets_another(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go = threading.Event()
-    say = guardian.Guardian._say
+    say = guardian.PluginSupervisor._say
 
-    def say_late(self: guardian.Guardian, doing: str) -> None:
+    def say_late(self: guardian.PluginSupervisor, doing: str) -> None:
         assert doing or let_go.wait(PATIENCE)
         say(self, doing)
 
-    monkeypatch.setattr(guardian.Guardian, "_say", say_late)
+    monkeypatch.setattr(guardian.PluginSupervisor, "_say", say_late)
     serve()
     id = plugins.run()
     wait_until(lambda: plugins.records.is_locked(id), "the guardian")
@@ -242,7 +242,7 @@ def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
 def test_one_that_somebody_else_is_at_work_on_is_left_alone_until_that_is_over(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guardian, "GLANCE_TIMEOUT", 0.0)
+    monkeypatch.setattr(guardian, "SHORT_LOCK_TIMEOUT", 0.0)
     id = plugins.run("exit 5", restart="always")
     state = await_state(plugins, id, lambda state: not is_alive(state), "its end")
     with plugins.records.lock(id):
