@@ -26,7 +26,7 @@ EXITS = (
         "event.process_id != event.container_id",
         "False",
         "tests/unit/executor/test_plugins.py::test_any_other_exit_event_ends_nothing[of an exec]",
-        r"assert Plugin\(.* is None",
+        r"assert SupervisedPlugin\(.* is None",
     ),
     Guard(
         "a second report of an exit counts for nothing",
@@ -34,7 +34,7 @@ EXITS = (
         "plugin is None or plugin.state is not State.RUNNING or plugin.pid != event.pid",
         "plugin is None or plugin.pid != event.pid",
         "tests/unit/executor/test_plugins.py::test_a_second_exit_event_ends_nothing",
-        r"assert Plugin\(.* is None",
+        r"assert SupervisedPlugin\(.* is None",
     ),
     Guard(
         "what was noted by an event is not found again by a look",
