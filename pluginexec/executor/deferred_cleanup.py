@@ -90,7 +90,7 @@ class DeferredCleanup:
                     time.sleep(SETTLE_PAUSE)
                     continue
                 self._log_once(id, error)
-                # Any fault of containerd or ctr may pass; a container that runs belongs to somebody else by now.
+                # Any fault of containerd or ctr may pass; a container that runs belongs to another program by now.
                 if not container_runs(error.message):
                     keep()
                 return False

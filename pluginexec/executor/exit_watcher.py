@@ -1,6 +1,6 @@
 """The thread that waits for the end of the supervised init processes, by their pidfds.
 
-The kernel reports an end even while containerd or ``ctr`` is dead or hangs.
+The kernel reports an end even while containerd or ``ctr`` is down or hangs.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ TRUST_KERNEL_AFTER = 10.0
 
 
 class Reconciler:
-    """Finds the exits that no event reported, and starts the processing of each exit, whoever reported it.
+    """Finds the exits that no event reported, and starts the processing of each exit.
 
     - ``retry_cleanup``: deletes what could not be deleted before;
     - ``replace_events``: replaces the event stream, because it missed an exit.

@@ -415,7 +415,7 @@ def test_a_pid_file_that_names_another_process_is_not_believed(
 
 
 @pytest.mark.parametrize("leave", [stopped, without_task, None])
-def test_one_that_does_not_live_has_no_process_whatever_the_pid_file_says(
+def test_one_that_does_not_run_has_no_process_whatever_the_pid_file_says(
     lifecycle: Lifecycle, client: Client, root: Root, id: str, shell: Shell, leave: Leave | None
 ) -> None:
     files = root.plugin(id)
@@ -625,7 +625,7 @@ class TaskGone:
             raise NotFound(f"ctr: no running task found: task {id} not found: not found", returncode=1)
 
 
-def test_a_task_that_somebody_else_deletes_meanwhile_does_not_save_its_container(root: Root) -> None:
+def test_a_task_that_another_program_deletes_meanwhile_does_not_save_its_container(root: Root) -> None:
     client = TaskGone()
     make_steps(cast(Client, client), root).delete_ended("x")
     assert client.deletions == 2
@@ -638,7 +638,7 @@ class Away:
         raise Unavailable("ctr: failed to dial", returncode=1)
 
 
-def test_the_owner_learns_of_a_leftover(root: Root) -> None:
+def test_the_owner_is_called_for_a_leftover(root: Root) -> None:
     told: list[str] = []
     Lifecycle(cast(Client, Away()), root, DeferredCleanup(on_kept=lambda: told.append("told"))).delete_ended("x")
     assert told == ["told"]

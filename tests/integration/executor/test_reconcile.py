@@ -68,7 +68,7 @@ def test_the_stream_that_missed_an_exit_is_replaced(
     wait_until(lambda: events._child not in (None, child), "another stream")
 
 
-def test_an_exit_while_containerd_is_dead_is_told_when_it_is_back(
+def test_an_exit_while_containerd_is_down_is_delivered_when_it_is_back(
     mortal: Containerd, new_executor: NewExecutor, id: str, shell: Shell, exits: Exits
 ) -> None:
     executor = new_executor(remote=mortal.remote)

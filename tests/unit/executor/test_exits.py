@@ -154,7 +154,7 @@ def test_an_end_needs_no_handler_and_no_streams(plugin: SupervisedPlugin, fakes:
 
 
 @pytest.mark.parametrize("step", ["delete", "drain", "handle x"])
-def test_a_step_that_fails_is_logged_and_stops_neither_the_forgetting_nor_the_handler(
+def test_a_step_that_fails_is_logged_and_stops_neither_the_removal_nor_the_handler(
     exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, step: str
 ) -> None:
     fakes.raises[step] = ZeroDivisionError("odd")
@@ -251,7 +251,7 @@ def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
         pytest.param(None, None, id="forgotten"),
     ],
 )
-def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
+def test_the_code_that_the_kernel_does_not_know_is_that_of_the_stopped_task(
     exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
@@ -265,7 +265,7 @@ def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
     assert fakes.journal.count("delete task") == (code is not None)
 
 
-def test_a_containerd_that_dies_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
+def test_a_containerd_that_stops_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
     exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
@@ -354,7 +354,7 @@ def test_only_so_many_are_deleted_at_a_time(
     assert len(fakes.statuses) == len(inside) == len(many)
 
 
-def test_deletions_that_take_long_hold_up_nobody(
+def test_deletions_that_take_long_delay_no_other(
     exits: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(len(many))
@@ -372,7 +372,7 @@ def test_deletions_that_take_long_hold_up_nobody(
     assert len(fakes.statuses) == len(many)
 
 
-def test_a_handler_that_takes_its_time_holds_up_nobody(
+def test_a_handler_that_takes_its_time_delays_no_other(
     exits: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(len(many))
@@ -394,7 +394,9 @@ def test_joining_does_not_wait_without_end(
     monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: go_on.wait(PATIENCE))
     exits.start(plugin, EVENT)
     exits.join(0.05)
-    assert ["gave up waiting for thread pluginexec-x-exit" in record.getMessage() for record in caplog.records] == [True]
+    assert ["gave up waiting for thread pluginexec-x-exit" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
     go_on.set()
     exits.join(PATIENCE)
 
@@ -439,19 +441,21 @@ def test_a_worker_that_is_done_is_not_kept(exits: ExitProcessor, plugin: Supervi
     wait_until(lambda: not exits._workers, "the forgetting of the worker")
 
 
-Bury = Callable[["Task | None"], None]
+ProcessUnsupervised = Callable[["Task | None"], None]
 
 
 @pytest.fixture
-def bury(exits: ExitProcessor, fakes: Fakes) -> Bury:
+def process_unsupervised(exits: ExitProcessor, fakes: Fakes) -> ProcessUnsupervised:
     """Deal with a plugin that ended while nobody supervised it: its pid is not known yet."""
     return lambda task: exits.process_unsupervised(
         SupervisedPlugin("x", fakes.files, streams=cast(Streams, fakes)), task
     )
 
 
-def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bury: Bury, fakes: Fakes) -> None:
-    bury(STOPPED)
+def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_called(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
+    process_unsupervised(STOPPED)
     assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
@@ -459,9 +463,11 @@ def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bu
     assert not fakes.files.exist()
 
 
-def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fakes: Fakes) -> None:
+def test_one_that_containerd_has_forgotten_has_an_unknown_exit_code(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
     fakes.files.pid.write_text(str(PID))
-    bury(None)
+    process_unsupervised(None)
     assert fakes.journal == ["start streams", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
@@ -472,42 +478,48 @@ def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fa
     ("pid", "code"), [pytest.param(PID, 99, id="of this life"), pytest.param(PID - 1, 3, id="of an earlier life")]
 )
 def test_a_record_from_before_the_crash_is_kept_if_it_is_of_this_life(
-    bury: Bury, fakes: Fakes, pid: int, code: int
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes, pid: int, code: int
 ) -> None:
     fakes.files.write_exit(ExitStatus(99, AT, pid))
-    bury(STOPPED)
+    process_unsupervised(STOPPED)
     record = fakes.files.read_exit()
     assert record
     assert (record.exit_code, record.pid) == (code, PID)
 
 
 @pytest.mark.parametrize("task", [Task("x", PID, TaskState.CREATED), None], ids=["half made", "not made"])
-def test_one_that_never_started_is_removed_and_leaves_no_record(bury: Bury, fakes: Fakes, task: Task | None) -> None:
-    bury(task)
+def test_one_that_never_started_is_removed_and_leaves_no_record(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes, task: Task | None
+) -> None:
+    process_unsupervised(task)
     assert fakes.journal == ["abandon streams", "remove half made", "delete", "drain"]
     assert not fakes.files.exist()
     assert fakes.files.read_exit() is None
 
 
-def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(bury: Bury, fakes: Fakes) -> None:
+def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
     fakes.raises["delete task"] = Unavailable("containerd is down")
     with pytest.raises(Unavailable):
-        bury(STOPPED)
+        process_unsupervised(STOPPED)
     assert fakes.journal == ["start streams", "delete task"]
     assert fakes.files.exist()
 
 
-def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(bury: Bury, fakes: Fakes) -> None:
+def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
     fakes.files.remove()
-    bury(STOPPED)
+    process_unsupervised(STOPPED)
     assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
     assert (record.exit_code, record.pid) == (3, PID)
 
 
-def test_one_that_is_not_there_at_all_leaves_no_record(bury: Bury, fakes: Fakes) -> None:
+def test_one_that_is_not_there_at_all_leaves_no_record(process_unsupervised: ProcessUnsupervised, fakes: Fakes) -> None:
     fakes.files.remove()
-    bury(None)
+    process_unsupervised(None)
     assert fakes.journal == ["start streams", "delete", "drain"]
     assert fakes.files.read_exit() is None
