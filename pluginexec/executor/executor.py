@@ -1,12 +1,14 @@
-"""The executor: the public operations on plugins. Each exit is delivered exactly once, by these links::
+"""The executor: the public operations on plugins; each exit is delivered exactly once.
 
-containerd --> EventStream --> PluginTable.match_exit --------------+
-                ^                                                   v
-                | replace_events                             ExitProcessor --> handler
-                |                                                   ^  |
-kernel --> ExitWatcher --> Reconciler --> PluginTable.claim_exit ---+  | keep
-                ^            | retry_cleanup                           v
-                +-- on_kept -+----------> DeferredCleanup <-- keep -- Lifecycle
+``Executor.__init__`` ties these objects together; the links with a name are callbacks::
+
+    containerd --> EventStream --> PluginTable.match_exit --------------+
+                    ^                                                   v
+                    | replace_events                             ExitProcessor --> handler
+                    |                                                   ^  |
+    kernel --> ExitWatcher --> Reconciler --> PluginTable.claim_exit ---+  | keep
+                    ^            | retry_cleanup                           v
+                    +-- on_kept -+----------> DeferredCleanup <-- keep -- Lifecycle
 """
 
 from __future__ import annotations
@@ -24,14 +26,7 @@ from pluginexec.cleanup.inflight import InFlightCommands
 from pluginexec.containerd.client import DELETE_TIMEOUT
 from pluginexec.containerd.events import EventStream
 from pluginexec.containerd.remote import Remote
-from pluginexec.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    NotFound,
-    PluginExecError,
-    Unavailable,
-    Unknown,
-)
+from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, PluginExecError, Unavailable, Unknown
 from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.exit_watcher import GRACE
 from pluginexec.executor.exits import ExitHandler, ExitProcessor
