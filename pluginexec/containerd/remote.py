@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.ctr import Ctr, Runner, Subprocesses
-from pluginexec.containerd.events import Backend
 from pluginexec.errors import InvalidArgument, shown
 from pluginexec.validation import check_namespace
 
@@ -66,7 +65,7 @@ class Remote:
                 return True
         return True
 
-    def new_client(self, namespace: str, backend: Backend | None = None) -> Client:
-        """Return a client for one namespace, whose ``listen`` delivers containerd's events to ``backend``."""
+    def new_client(self, namespace: str) -> Client:
+        """Return a client for one namespace."""
         ctr = Ctr(self.runner, self.ctr, self.address, check_namespace(namespace), self.timeout)
-        return Client(ctr, runtime=self.runtime, backend=backend)
+        return Client(ctr, runtime=self.runtime)

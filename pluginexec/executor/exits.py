@@ -1,12 +1,12 @@
-"""What is done when a plugin has ended: find out how, write it down, delete, drain, forget, tell the handler.
+"""What is done when a plugin has exited: find the exit code, record it, delete, drain, free the id, call the handler.
 
-Each end has a worker thread of its own: nothing blocks the thread that reads the events, and a handler may take its
+Each exit has a worker thread of its own: nothing blocks the thread that reads the events, and a handler may take its
 time, or start the plugin again and wait for it.
 
-What blocks holds an end up for 27 s in all: the 12 s that a shim waits for a logger (where a process outside holds the
+What blocks delays an exit by 27 s in all: the 12 s that a shim waits for a logger (where a process outside holds the
 plugin's pipe open, or a writer blocks and the buffers are full), ``DRAIN_IDLE``, and ``STOP_TIMEOUT`` where a writer
-does not return; and for ``DELETE_SLOT_TIMEOUT`` more where many plugins end at once, for ``CODE_TIMEOUT`` where the
-containerd dies that alone knows the exit code. Others it does not hold up.
+does not return; ``DELETE_SLOT_TIMEOUT`` more where many plugins exit at once, and ``CODE_TIMEOUT`` where only a
+containerd that is down knows the exit code. Other exits are not delayed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import Protocol
 from pluginexec.cleanup.loggers import LOGGER_TIMEOUT, end_loggers
 from pluginexec.containerd.client import Client
 from pluginexec.errors import DeadlineExceeded, PluginExecError, Unavailable
+from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.lifecycle import Lifecycle
+from pluginexec.executor.plugins import SupervisedPlugin
 from pluginexec.linux.cgroups import oom_killed, remove_cgroups
-from pluginexec.plugin import SupervisedPlugin
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
 
 log = logging.getLogger(__name__)
@@ -32,44 +33,46 @@ log = logging.getLogger(__name__)
 DELETIONS_AT_ONCE = 8
 """How many ``ctr`` processes may delete at the same time, when many plugins end at once."""
 DELETE_SLOT_TIMEOUT = 2.0
-"""Seconds after which one more may none the less."""
+"""Seconds after which one more may delete all the same."""
 CODE_TIMEOUT = 5.0
-"""Seconds that a containerd which goes away while it is asked for an exit code may take to come back."""
+"""Seconds in which a containerd that stops while it is asked for an exit code may come back."""
 _PAUSE = 0.1
 
 
 class ExitHandler(Protocol):
-    """Who is told of exits."""
+    """The caller's handler of exits."""
 
     def handle_exit_event(self, id: str, status: ExitStatus) -> None:
-        """Take the exit of a plugin, once, after its last byte; the id is free again, so it may be created anew.
+        """Handle the exit of a plugin, once, after its last byte; the id is free again, so it may be created anew.
 
         Called on a thread of its own; what it raises is logged.
         """
 
 
 class ExitProcessor:
-    """The ends of one executor's plugins."""
+    """Processes the exits of one executor's plugins; ``remove`` takes a plugin out of the table."""
 
     def __init__(
         self,
         client: Client,
         lifecycle: Lifecycle,
-        forget: Callable[[SupervisedPlugin], None],
+        deferred: DeferredCleanup,
+        remove: Callable[[SupervisedPlugin], None],
         handler: ExitHandler | None,
     ) -> None:
         self._client = client
         self._lifecycle = lifecycle
-        self._forget = forget
+        self._deferred = deferred
+        self._remove = remove
         self._handler = handler
-        self._deleting = threading.BoundedSemaphore(DELETIONS_AT_ONCE)
+        self._delete_slots = threading.BoundedSemaphore(DELETIONS_AT_ONCE)
         self._lock = threading.Lock()
         self._workers: set[threading.Thread] = set()
 
     def start(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None = None) -> None:
-        """Start the worker for a plugin that has ended; ``task`` is what containerd says where no event came.
+        """Start the worker for a plugin that has exited; ``task`` is what containerd reports where no event came.
 
-        Raises ``RuntimeError`` where no thread can be had.
+        Raises ``RuntimeError`` if no thread can be started.
         """
         worker = threading.Thread(
             target=self._work, args=(plugin, event, task), name=f"pluginexec-{plugin.id}-exit", daemon=True
@@ -84,7 +87,7 @@ class ExitProcessor:
             raise
 
     def join(self, timeout: float) -> None:
-        """Wait ``timeout`` seconds at most for the ends that are being dealt with, handlers included."""
+        """Wait ``timeout`` seconds at most for the exits that are being processed, handlers included."""
         deadline = time.monotonic() + timeout
         with self._lock:
             # A handler may close the executor: it cannot wait for itself.
@@ -92,7 +95,7 @@ class ExitProcessor:
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
             if worker.is_alive():
-                log.warning("%s is not done after %g s and is left behind", worker.name, timeout)
+                log.warning("gave up waiting for thread %s after %g s", worker.name, timeout)
 
     def _work(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None) -> None:
         status = _status(plugin, event.exit_code if event else None, event)
@@ -101,38 +104,42 @@ class ExitProcessor:
                 status = _status(plugin, self._exit_code(plugin, task), None)
             self._clean_up(plugin, status)
         except Exception:
-            log.exception("%s has ended but could not be cleaned up", plugin.id)
+            log.exception("%s: it has exited but could not be cleaned up", plugin.id)
         plugin.status = status
-        self._forget(plugin)
-        self._tell(plugin.id, status)
+        self._remove(plugin)
+        self._call_handler(plugin.id, status)
         with self._lock:
             self._workers.discard(threading.current_thread())
 
-    def _tell(self, id: str, status: ExitStatus) -> None:
+    def _call_handler(self, id: str, status: ExitStatus) -> None:
         if self._handler is None:
+            log.debug("%s: no exit handler to call", id)
             return
+        begun = time.monotonic()
         try:
             self._handler.handle_exit_event(id, status)
         except Exception:
-            log.exception("the exit handler failed for %s", id)
+            log.exception("%s: the exit handler failed", id)
+        log.debug("%s: exit handler called (%.0f ms)", id, _milliseconds(begun))
 
     def _exit_code(self, plugin: SupervisedPlugin, task: Task | None, *, later: bool = False) -> int | None:
-        """Find out the exit code where no event told it: the kernel first, then containerd.
+        """Return the exit code where no event reported it: ask the kernel first, then containerd.
 
         ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because it can be asked again.
         """
         code = plugin.init.exit_code() if plugin.init else None
+        log.debug("%s: exit code %s from the kernel", plugin.id, "not available" if code is None else code)
         if code is None and task and task.state is TaskState.STOPPED and task.pid == plugin.pid:
             try:
-                return self._client.delete_task(plugin.id) if later else self._patiently_deleted(plugin.id)
+                return self._client.delete_task(plugin.id) if later else self._delete_task_for_code(plugin.id)
             except PluginExecError as error:
                 if later and isinstance(error, (Unavailable, DeadlineExceeded)):
                     raise
-                log.warning("the exit code of %s is not known: %s", plugin.id, error)
+                log.warning("%s: its exit code is unknown: %s", plugin.id, error)
         return code
 
-    def _patiently_deleted(self, id: str) -> int | None:
-        """Delete a task for its exit code; of one that ended before it could be held nobody but containerd knows it."""
+    def _delete_task_for_code(self, id: str) -> int | None:
+        """Delete a task for its exit code; if no pidfd of it could be opened, only containerd knows the code."""
         deadline = time.monotonic() + CODE_TIMEOUT
         while True:
             try:
@@ -143,19 +150,23 @@ class ExitProcessor:
             time.sleep(_PAUSE)
 
     def _clean_up(self, plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.WARNING) -> None:
-        """Record, delete, drain; what the disk does not allow now is done later, and complained of once."""
+        """Record, delete, drain; what the disk does not allow now is done later, and logged once."""
         recorded = _record(plugin, status, level)
         self._delete(plugin)
         if not recorded or plugin.files.exist():
-            self._lifecycle.finish_later(plugin.id, lambda id: self._clean_up(plugin, status, logging.DEBUG))
+            self._deferred.keep(plugin.id, lambda id: self._clean_up(plugin, status, logging.DEBUG))
 
     def _delete(self, plugin: SupervisedPlugin) -> None:
         begun = time.monotonic()
-        with self._turn():
+        with self._delete_slot():
+            deleting = time.monotonic()
             deleted = self._lifecycle.delete_ended(plugin.id)
+        log.debug("%s: container %s (%.0f ms)", plugin.id, "deleted" if deleted else "kept", _milliseconds(deleting))
         # End of file reaches the relays only now: the shim holds the pipes until the task is deleted.
+        draining = time.monotonic()
         ended = plugin.streams is None or plugin.streams.drain()
-        # The root was deleted, with the FIFOs, which nobody can open any more, and the runtime's state.
+        log.debug("%s: output drained%s (%.0f ms)", plugin.id, "" if ended else " in part", _milliseconds(draining))
+        # The root was deleted, with the FIFOs, which cannot be opened again, and the runtime's state.
         lost = not plugin.files.exist()
         if deleted and (lost or not ended or time.monotonic() - begun > LOGGER_TIMEOUT):
             end_loggers(plugin.files)
@@ -164,19 +175,19 @@ class ExitProcessor:
         plugin.files.remove(keep_exit=True)
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait for a turn to delete, but not long: a plugin whose logger is waited for must not hold up the others."""
-        has_turn = self._deleting.acquire(timeout=DELETE_SLOT_TIMEOUT)
+    def _delete_slot(self) -> Iterator[None]:
+        """Wait for a slot to delete in, but not long: a plugin whose logger is waited for must not delay the others."""
+        has_slot = self._delete_slots.acquire(timeout=DELETE_SLOT_TIMEOUT)
         try:
             yield
         finally:
-            if has_turn:
-                self._deleting.release()
+            if has_slot:
+                self._delete_slots.release()
 
     def process_unsupervised(self, plugin: SupervisedPlugin, task: Task | None) -> None:
-        """Deal with a plugin that ended, or never started, while nobody supervised it: all but the handler.
+        """Process a plugin that exited, or never started, while no executor supervised it; the handler is not called.
 
-        Raises ``Unavailable`` or ``DeadlineExceeded`` where containerd cannot tell now how it ended.
+        Raises ``Unavailable`` or ``DeadlineExceeded`` where containerd cannot report its exit code now.
         """
         assert plugin.streams
         if _never_started(plugin, task):
@@ -187,7 +198,7 @@ class ExitProcessor:
             if task or plugin.files.exist():
                 plugin.pid = task.pid if task else plugin.files.read_pid() or 0
                 known = plugin.files.read_exit()
-                # Its record may have been written before our predecessor died: it has the event's code and time.
+                # The last executor may have been killed after it wrote the record, which has the event's code and time.
                 if known is None or known.pid != plugin.pid:
                     _record(plugin, _status(plugin, self._exit_code(plugin, task, later=True), None))
         self._delete(plugin)
@@ -211,10 +222,15 @@ def _status(plugin: SupervisedPlugin, exit_code: int | None, event: EventInfo | 
 
 
 def _record(plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.WARNING) -> bool:
-    """Write the exit record before anything is deleted: a crash between the two loses no exit; tell if it is there."""
+    """Write the exit record before anything is deleted, so that a crash loses no exit; return whether it is written."""
     try:
         plugin.files.write_exit(status)
     except OSError as error:
-        log.log(level, "the exit of %s could not be recorded: %s", plugin.id, error)
+        log.log(level, "%s: its exit could not be recorded: %s", plugin.id, error)
         return False
+    log.debug("%s: exit recorded (code %s)", plugin.id, status.exit_code)
     return True
+
+
+def _milliseconds(since: float) -> float:
+    return (time.monotonic() - since) * 1000

@@ -25,7 +25,7 @@ from pluginexec.errors import (
     PluginExecError,
     Unavailable,
 )
-from pluginexec.executor.executor import ENDING_TIMEOUT, Executor
+from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.executor.exits import ExitHandler
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 LOOK_TIMEOUT = 2.0
 """Seconds that whoever only looks waits for one who is at work on a plugin."""
-WORK_TIMEOUT = ENDING_TIMEOUT
+WORK_TIMEOUT = EXIT_TIMEOUT
 """Seconds that whoever needs the plugin waits for that."""
 _POLL = 0.1
 _LOCK_POLL = 0.01

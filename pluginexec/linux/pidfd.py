@@ -7,24 +7,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import select
 import signal
 import struct
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pluginexec.errors import Unavailable
-
-log = logging.getLogger(__name__)
-
-GRACE = 1.0
-"""Seconds that containerd's own event may come later than the kernel's, before we ask."""
-RETRY = 1.0
-"""Seconds before asking again, when the answer was no answer."""
 
 # <linux/pidfd.h>, since Linux 6.15: struct pidfd_info up to exit_code, and the ioctl that fills it.
 _INFO = struct.Struct("=QQ11Ii")
@@ -124,86 +114,3 @@ def start_seconds(pid: int) -> float | None:
         return None
     # The second field, the name, is in parentheses and may hold anything; the start time is the 22nd.
     return int(stat.rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-
-
-class ExitWatcher:
-    """One thread that waits for the end of any watched process, and then sees that somebody looks into it.
-
-    ``look`` is called on that thread, a moment after an end, or when ``poke`` asks for it; it returns whether it came
-    to a result, and is called again later if not.
-    """
-
-    def __init__(self, look: Callable[[], bool]) -> None:
-        self._look = look
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        try:
-            self._epoll = select.epoll()
-        except BaseException:
-            os.close(self._wake)
-            raise
-        self._epoll.register(self._wake, select.EPOLLIN)
-        self._lock = threading.Lock()
-        self._due: float | None = None
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="pluginexec-watch", daemon=True)
-        try:
-            self._thread.start()
-        except BaseException:
-            self._close_descriptors()
-            raise
-
-    def add(self, init: InitProcess) -> None:
-        """ExitWatcher a process, until its pidfd is closed."""
-        self._epoll.register(init.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
-
-    def schedule(self, after: float = 0.0) -> None:
-        """Have ``look`` called ``after`` so many seconds, or sooner if that is due anyway."""
-        with self._lock:
-            if not self._closed:
-                self._set_due(time.monotonic() + after)
-                os.eventfd_write(self._wake, 1)
-
-    def close(self) -> None:
-        """End the thread; what is still watched is closed by its owner."""
-        with self._lock:
-            self._closed = True
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
-        self._close_descriptors()
-
-    def _close_descriptors(self) -> None:
-        self._epoll.close()
-        os.close(self._wake)
-
-    def _set_due(self, at: float) -> None:
-        self._due = at if self._due is None else min(self._due, at)
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if self._closed:
-                    return
-                timeout = None if self._due is None else max(0.0, self._due - time.monotonic())
-            for descriptor, _ in self._epoll.poll(timeout):
-                if descriptor == self._wake:
-                    os.eventfd_read(self._wake)
-                else:
-                    with self._lock:
-                        self._set_due(time.monotonic() + GRACE)
-            if self._take_due() and not self._look_safely():
-                with self._lock:
-                    self._set_due(time.monotonic() + RETRY)
-
-    def _take_due(self) -> bool:
-        with self._lock:
-            if self._closed or self._due is None or time.monotonic() < self._due:
-                return False
-            self._due = None
-            return True
-
-    def _look_safely(self) -> bool:
-        try:
-            return self._look()
-        except Exception:
-            log.exception("looking after plugins failed; it is tried again")
-            return False

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from pluginexec.errors import PluginExecError, Unavailable
-from pluginexec.executor.executor import ENDING_TIMEOUT, Executor
+from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.managed.activation import held, how_it_ended
 from pluginexec.restart_policy import STEADY_AFTER, RestartPolicy, pause_before
 
@@ -63,7 +63,7 @@ class PluginRestarter:
             with held(self._executor, self._id) as init:
                 if init and self._is_stopped(init.pidfd):
                     return
-            status = self._executor.wait(self._id, ENDING_TIMEOUT)
+            status = self._executor.wait(self._id, EXIT_TIMEOUT)
             said, code = how_it_ended(status), status.exit_code
             if time.monotonic() - began >= STEADY_AFTER:
                 in_a_row = 0

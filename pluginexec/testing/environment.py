@@ -11,7 +11,7 @@ import psutil
 
 from pluginexec.daemon.cleanup import delete_container, kill_trees
 from pluginexec.errors import PluginExecError
-from pluginexec.executor.executor import ENDING_TIMEOUT, Executor
+from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.linux.mounts import mount_points_below
 from pluginexec.managed.directories import unmount_below
 from pluginexec.testing.cleanup import end_plugins, namespace_of, remove_tree
@@ -60,7 +60,7 @@ class Life:
                 self.executor.signal(id, "KILL")
         for id in ids:
             with contextlib.suppress(PluginExecError):
-                self.executor.wait(id, ENDING_TIMEOUT)
+                self.executor.wait(id, EXIT_TIMEOUT)
         for handle in self.plugins.handles:
             _ = handle.exit_status  # it is remembered, for the report
         self.executor.close()

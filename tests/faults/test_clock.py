@@ -20,7 +20,7 @@ import pytest
 
 from pluginexec import Executor, Remote
 from pluginexec.containerd.client import Client
-from pluginexec.linux.pidfd import GRACE
+from pluginexec.executor.exit_watcher import GRACE
 from pluginexec.types import TaskState
 from tests.support.agent import Agent, Failed
 from tests.support.containers import wait_for_state

@@ -211,7 +211,7 @@ def test_what_an_ended_plugin_left_is_deleted_though_its_id_could_not_be_created
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pluginexec.streams.streams.DRAIN_IDLE", 0.2)
-    monkeypatch.setattr("pluginexec.executor.executor._LEFTOVERS_AGAIN", 0.2)
+    monkeypatch.setattr("pluginexec.executor.executor._RETRY_CLEANUP_AFTER", 0.2)
     away = "echo 'ctr: failed to dial: connection refused' >&2; exit 1"
     for command in ("containers-rm", "containers-ls", "tasks-ls"):
         wrapper.inject(command, away)
@@ -234,8 +234,8 @@ def test_where_the_deletion_fails_the_exit_is_told_and_the_container_goes_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pluginexec.streams.streams.DRAIN_IDLE", 0.5)
-    monkeypatch.setattr("pluginexec.executor.executor._LEFTOVERS_AGAIN", 0.2)
-    monkeypatch.setattr("pluginexec.executor.lifecycle._SETTLE_TIMEOUT", 0.5)
+    monkeypatch.setattr("pluginexec.executor.executor._RETRY_CLEANUP_AFTER", 0.2)
+    monkeypatch.setattr("pluginexec.executor.deferred_cleanup.SETTLE_TIMEOUT", 0.5)
     plugins = {new_id(): Buffer() for _ in FAULTS}
     for (id, stdout), fault in zip(plugins.items(), FAULTS.values(), strict=True):
         shaky.create(id, shell(id, WAITS), stdout)
@@ -388,9 +388,9 @@ def test_a_ctr_that_is_replaced_by_another_version_goes_on(
         wait_until(lambda stdout=stdout: stdout.data, "the plugin")  # type: ignore[misc]
     for version, (id, stdout) in zip(dice.sample(versions, len(versions)), plugins.items(), strict=True):
         wrapper.use(version)
-        assert shaky._client._events
-        assert shaky._client._events._child
-        os.kill(shaky._client._events._child.pid, signal.SIGKILL)
+        assert shaky._events
+        assert shaky._events._child
+        os.kill(shaky._events._child.pid, signal.SIGKILL)
         ends_as_it_should(shaky, id, stdout)
     assert len(exits.wait_for(len(versions))) == len(versions)
 
@@ -450,7 +450,7 @@ def test_close_waits_for_no_answer_of_a_ctr_that_hangs(
     shaky: Executor, wrapper: Wrapper, id: str, shell: Shell, client: Client
 ) -> None:
     shaky.create(id, shell(id, WAITS), Buffer())
-    events = shaky._client._events
+    events = shaky._events
     assert events
     assert events._child
     for command in ("events", "namespaces-label", "tasks-ls"):

@@ -196,8 +196,8 @@ def mangling(herd: Herd) -> Iterator[Callable[..., Callable[[], None]]]:
 
         def begin() -> None:
             herd.wrapper.inject("events", f'"$here/real" "$@" | {shlex.join(words)}; exit')
-            assert herd.executor._client._events
-            child = herd.executor._client._events._child
+            assert herd.executor._events
+            child = herd.executor._events._child
             if child:
                 kill_group(child)
 

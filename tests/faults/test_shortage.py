@@ -48,7 +48,7 @@ def root_dir(disk: Disk) -> Path:
 
 @pytest.fixture(autouse=True)
 def _retry_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pluginexec.executor.executor._LEFTOVERS_AGAIN", 0.2)
+    monkeypatch.setattr("pluginexec.executor.executor._RETRY_CLEANUP_AFTER", 0.2)
 
 
 def error_of(work: Callable[[], object]) -> PluginExecError | None:
@@ -135,7 +135,7 @@ def test_an_exit_is_told_though_the_disk_takes_no_record_and_is_on_record_when_i
         assert executor.stop(id).exit_code == 3
         wait_until(lambda: id in exits.ids, "its exit")
         assert (output.data, output.closings) == (b"up\nend\n", 1)
-        assert f"the exit of {id} could not be recorded" in caplog.text
+        assert f"{id}: its exit could not be recorded" in caplog.text
         assert isinstance(error_of(lambda: executor.exit_status(id)), NotFound)
         disk.repair()
         wait_until(lambda: executor._root.plugin(id).read_exit() and is_gone(client, executor, id), "the record alone")

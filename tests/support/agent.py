@@ -149,7 +149,7 @@ def _sleep(seconds: Any) -> None:
 def main() -> None:
     """Do what stdin says, to its end."""
     root, address, ctr = sys.argv[1:]
-    executor._LEFTOVERS_AGAIN = 0.5
+    executor._RETRY_CLEANUP_AFTER = 0.5
     streams.DRAIN_IDLE = 2.0
     if "faketime" in os.environ.get("LD_PRELOAD", ""):
         time.sleep = _sleep

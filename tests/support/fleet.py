@@ -79,8 +79,8 @@ class Member:
 
 def signal_stream(executor: Executor, number: int) -> int | None:
     """Send a signal to the ``ctr events`` of an executor, if there is one at this moment."""
-    assert executor._client._events
-    child = executor._client._events._child
+    assert executor._events
+    child = executor._events._child
     if child is None:
         return None
     with suppress(ProcessLookupError):

@@ -13,7 +13,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import rfc3339
 from pluginexec.cli.output import format_option, print_document, put
 from pluginexec.cli.templates import escaped
-from pluginexec.containerd.events import ALL_TOPICS
+from pluginexec.containerd.events import ALL_TOPICS, EventStream
 from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.events import Feed
@@ -65,9 +65,8 @@ def _happening(settings: Settings, since: datetime, until: datetime | None) -> I
     feed = Feed(Records(settings.root), since)
     with contextlib.ExitStack() as stack:
         if until is None or until > now():
-            client = ensure_running(settings.address, settings.root).new_client(settings.namespace, feed)
-            stack.callback(client.close)
-            client.listen(ALL_TOPICS)
+            client = ensure_running(settings.address, settings.root).new_client(settings.namespace)
+            stack.callback(EventStream(client.ctr, feed, ALL_TOPICS).close)
         timeout = 0.0
         while True:
             for event in feed.take(timeout):

@@ -62,15 +62,15 @@ def backend() -> Recorder:
 
 
 @contextmanager
-def listening(remote: Remote, backend: Recorder) -> Iterator[Client]:
-    """A client whose stream of events stands."""
-    client = remote.new_client(PLUGIN_NAMESPACE, backend)
-    client.listen()
+def listening(remote: Remote, backend: Recorder) -> Iterator[tuple[Client, EventStream]]:
+    """A client, and a stream of events that stands."""
+    client = remote.new_client(PLUGIN_NAMESPACE)
+    stream = EventStream(client.ctr, backend)
     try:
         wait_until(lambda: backend.connected, "the standing of the stream")
-        yield client
+        yield client, stream
     finally:
-        client.close()
+        stream.close()
 
 
 def event_child() -> psutil.Process:
@@ -111,7 +111,7 @@ RunToItsEnd = Callable[[Client, Recorder], EventInfo]
 def test_from_the_moment_the_stream_stands_the_exit_of_a_container_arrives(
     remote: Remote, backend: Recorder, run_to_its_end: RunToItsEnd
 ) -> None:
-    with listening(remote, backend) as client:
+    with listening(remote, backend) as (client, _):
         info = run_to_its_end(client, backend)
     assert (info.process_id, info.exit_code) == (info.container_id, 7)
     assert info.exited_at is not None
@@ -123,7 +123,7 @@ def test_from_the_moment_the_stream_stands_the_exit_of_a_container_arrives(
 def test_after_its_child_was_killed_the_stream_stands_again(
     remote: Remote, backend: Recorder, run_to_its_end: RunToItsEnd
 ) -> None:
-    with listening(remote, backend) as client:
+    with listening(remote, backend) as (client, _):
         event_child().kill()
         wait_until(lambda: backend.connected == 2, "the standing of the second stream")
         assert run_to_its_end(client, backend).exit_code == 7
@@ -133,10 +133,10 @@ def test_a_child_that_hangs_is_replaced_when_it_is_distrusted(
     remote: Remote, backend: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DISTRUST_AFTER", 0.0)
-    with listening(remote, backend) as client:
+    with listening(remote, backend) as (_, stream):
         hung = event_child()
         hung.suspend()
-        client.distrust_events()
+        stream.distrust()
         wait_until(lambda: backend.connected == 2, "the standing of the second stream")
         assert event_child() != hung
 
@@ -145,16 +145,16 @@ def test_a_stream_that_has_just_begun_to_stand_is_trusted(
     remote: Remote, backend: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DISTRUST_AFTER", 600.0)
-    with listening(remote, backend) as client:
+    with listening(remote, backend) as (_, stream):
         child = event_child()
-        client.distrust_events()
+        stream.distrust()
         assert event_child() == child  # killing waits for the end of the killed
 
 
 def test_after_containerd_was_killed_the_stream_stands_again_and_events_arrive(
     mortal: Containerd, backend: Recorder, run_to_its_end: RunToItsEnd
 ) -> None:
-    with listening(mortal.remote, backend) as client:
+    with listening(mortal.remote, backend) as (client, _):
         assert mortal.pid is not None
         os.kill(mortal.pid, signal.SIGKILL)
         wait_until(lambda: backend.connected == 2, "the standing of the second stream")
@@ -182,10 +182,9 @@ def test_a_stream_is_closed_while_containerd_hangs(mortal: Containerd, backend: 
 
 def test_a_stream_is_closed_while_containerd_is_not_there(tmp_path: Path, backend: Recorder) -> None:
     children = live_children()
-    client = Remote(str(tmp_path / "missing.sock")).new_client(PLUGIN_NAMESPACE, backend)
-    client.listen()
+    stream = EventStream(Remote(str(tmp_path / "missing.sock")).new_client(PLUGIN_NAMESPACE).ctr, backend)
     wait_until(lambda: len(live_children() - children) == 2, "a stream and a marker under way")
-    client.close()
+    stream.close()
     assert not backend.connected
     assert live_children() == children
     assert not event_threads()

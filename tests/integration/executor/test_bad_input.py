@@ -230,7 +230,7 @@ def test_an_executor_that_gets_no_thread_gives_the_root_back(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(Unavailable, match="no thread"):
+    with pytest.raises(Unavailable, match="out of threads"):
         new_executor()
     monkeypatch.undo()
     new_executor()

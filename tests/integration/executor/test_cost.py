@@ -85,7 +85,7 @@ def test_is_running_starts_no_process(
     assert counting.for_plugins() == before
 
 
-def test_50_lives_leave_nothing_behind(
+def test_50_runs_leave_nothing_behind(
     executor: Executor,
     new_id: Callable[[], str],
     shell: Shell,

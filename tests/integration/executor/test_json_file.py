@@ -58,7 +58,7 @@ def test_what_a_plugin_prints_is_in_the_log_long_lines_and_the_last_one_too(
         assert list(json.loads(line)) == ["log", "stream", "time"]
 
 
-def test_50000_lines_come_once_and_in_order_though_the_log_is_rotated_and_nobody_supervises(
+def test_50000_lines_come_once_and_in_order_though_the_log_is_rotated_without_a_supervisor(
     new_executor: Callable[..., Executor], id: str, shell: Shell, tmp_path: Path
 ) -> None:
     sink = JsonFile(json_path(tmp_path, id), 300_000, 100)

@@ -31,7 +31,9 @@ from pluginexec.errors import (
     PluginExecError,
     Unavailable,
 )
+from pluginexec.executor import deferred_cleanup
 from pluginexec.executor import lifecycle as lifecycle_module
+from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.root import PluginFiles, Root
 from pluginexec.types import PLUGIN_NAMESPACE, TaskState
@@ -47,8 +49,8 @@ FOREVER = "exec sleep 1000"
 
 
 def make_steps(client: Client, root: Root) -> Lifecycle:
-    """The steps, for an owner who does not ask about leftovers."""
-    return Lifecycle(client, root, on_leftover=lambda: None)
+    """The steps, for an owner who does not ask about deferred cleanups."""
+    return Lifecycle(client, root, DeferredCleanup(on_kept=lambda: None))
 
 
 @pytest.fixture
@@ -355,7 +357,7 @@ def test_one_that_runs_is_not_deleted_and_that_is_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(lifecycle_module, "_SETTLE_TIMEOUT", 0.1)
+    monkeypatch.setattr(deferred_cleanup, "SETTLE_TIMEOUT", 0.1)
     run(client, root, id, shell(id, FOREVER))
     lifecycle.delete_ended(id)
     assert client.tasks()[id].state is TaskState.RUNNING
@@ -413,7 +415,7 @@ def test_a_pid_file_that_names_another_process_is_not_believed(
 
 
 @pytest.mark.parametrize("leave", [stopped, without_task, None])
-def test_one_that_does_not_live_has_no_process_whatever_the_pid_file_says(
+def test_one_that_does_not_run_has_no_process_whatever_the_pid_file_says(
     lifecycle: Lifecycle, client: Client, root: Root, id: str, shell: Shell, leave: Leave | None
 ) -> None:
     files = root.plugin(id)
@@ -451,15 +453,15 @@ def test_a_live_one_whose_process_cannot_be_held_is_not_taken_for_ended(
         raise OSError(errno.EMFILE, "Too many open files")
 
     files = run(client, root, id, shell(id, FOREVER))
-    monkeypatch.setattr(lifecycle_module, "_SETTLE_TIMEOUT", 0.1)
+    monkeypatch.setattr(lifecycle_module, "SETTLE_TIMEOUT", 0.1)
     monkeypatch.setattr(os, "pidfd_open", pidfd_open)
-    with pytest.raises(Unavailable, match="cannot be held"):
+    with pytest.raises(Unavailable, match="Too many open files"):
         lifecycle.find(files)
 
 
 @pytest.fixture
 def hung(client: Client, root: Root, id: str, shell: Shell) -> Iterator[PluginFiles]:
-    """The files of a plugin whose shim gives containerd no answer."""
+    """The files of a plugin whose shim does not answer containerd."""
     files = run(client, root, id, shell(id, FOREVER))
     pid = files.read_pid()
     assert pid
@@ -473,8 +475,8 @@ def hung(client: Client, root: Root, id: str, shell: Shell) -> Iterator[PluginFi
 def test_one_of_which_containerd_does_not_know_the_state_is_neither_found_nor_replaced(
     lifecycle: Lifecycle, hung: PluginFiles, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle_module, "_SETTLE_TIMEOUT", 0.1)
-    with pytest.raises(Unavailable, match="its shim gives containerd no answer"):
+    monkeypatch.setattr(lifecycle_module, "SETTLE_TIMEOUT", 0.1)
+    with pytest.raises(Unavailable, match="its shim does not answer containerd"):
         lifecycle.find(hung)
     with pytest.raises(AlreadyExists, match="is unknown"):
         lifecycle.start(hung, shell(hung.id, "true"), None, None)
@@ -494,19 +496,24 @@ class Free:
         yield self.is_free
 
 
+def retry(lifecycle: Lifecycle, free: Free) -> None:
+    """Try the deferred cleanups again."""
+    lifecycle._deferred.retry(free, lifecycle.remove_half_made)
+
+
 def test_what_could_not_be_deleted_while_containerd_was_away_is_deleted_later(
     cut_lifecycle: Lifecycle, way: CutWay, client: Client, root: Root, id: str, shell: Shell
 ) -> None:
     stopped(client, root, id, shell(id, FOREVER))
     way.is_cut = True
     cut_lifecycle.delete_ended(id)
-    cut_lifecycle.retry_leftovers(Free())  # still away
+    retry(cut_lifecycle, Free())  # still away
     assert id in client.containers()
     way.is_cut = False
     free = Free()
-    cut_lifecycle.retry_leftovers(free)
+    retry(cut_lifecycle, free)
     assert id not in client.containers()
-    cut_lifecycle.retry_leftovers(free)
+    retry(cut_lifecycle, free)
     assert free.asked == [id]
 
 
@@ -518,7 +525,7 @@ def test_what_is_left_of_a_start_is_removed_later_even_if_it_runs(
         cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
     assert client.tasks()[id].state is TaskState.RUNNING
     way.is_cut = False
-    cut_lifecycle.retry_leftovers(Free())
+    retry(cut_lifecycle, Free())
     assert is_gone(client, root.plugin(id))
 
 
@@ -530,7 +537,7 @@ def test_a_start_without_an_answer_does_not_end_somebody_elses_plugin_of_that_id
     way.in_place_of_run = DeadlineExceeded("ctr gave no answer")  # nor did it say that the id is taken
     with pytest.raises(DeadlineExceeded):
         cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
-    cut_lifecycle.retry_leftovers(Free())
+    retry(cut_lifecycle, Free())
     assert client.tasks()[id].state is TaskState.RUNNING
     elsewhere.close()
 
@@ -544,7 +551,7 @@ def test_what_a_start_without_an_answer_made_is_deleted_though_the_next_start_go
             cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
     assert client.tasks()[id].state is TaskState.RUNNING
     way.is_cut = False
-    cut_lifecycle.retry_leftovers(Free())
+    retry(cut_lifecycle, Free())
     assert id not in client.containers()
 
 
@@ -552,7 +559,7 @@ def test_where_there_is_no_ctr_nothing_was_made_and_nothing_is_removed(
     cut_lifecycle: Lifecycle, way: CutWay, root: Root, id: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed: list[str] = []
-    monkeypatch.setattr(cut_lifecycle, "_remove_half_made", lambda id, marks: removed.append(id))
+    monkeypatch.setattr(cut_lifecycle, "remove_half_made", lambda id, marks: removed.append(id))
     way.in_place_of_run = FailedPrecondition("cannot run 'ctr'")
     with pytest.raises(FailedPrecondition, match="cannot run"):
         cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
@@ -567,7 +574,7 @@ def test_an_id_that_is_in_use_again_is_not_deleted_later(
     way.is_cut = False
     cut_lifecycle.start(root.plugin(id), shell(id, FOREVER), None, None)
     free = Free()
-    cut_lifecycle.retry_leftovers(free)
+    retry(cut_lifecycle, free)
     assert client.tasks()[id].state is TaskState.RUNNING
     assert free.asked == []
 
@@ -579,9 +586,9 @@ def test_what_could_not_be_deleted_is_kept_while_its_end_is_dealt_with(
     way.is_cut = True
     cut_lifecycle.delete_ended(id)
     way.is_cut = False
-    cut_lifecycle.retry_leftovers(Free(is_free=False))
+    retry(cut_lifecycle, Free(is_free=False))
     assert id in client.containers()
-    cut_lifecycle.retry_leftovers(Free())
+    retry(cut_lifecycle, Free())
     assert id not in client.containers()
 
 
@@ -618,7 +625,7 @@ class TaskGone:
             raise NotFound(f"ctr: no running task found: task {id} not found: not found", returncode=1)
 
 
-def test_a_task_that_somebody_else_deletes_meanwhile_does_not_save_its_container(root: Root) -> None:
+def test_a_task_that_another_program_deletes_meanwhile_does_not_save_its_container(root: Root) -> None:
     client = TaskGone()
     make_steps(cast(Client, client), root).delete_ended("x")
     assert client.deletions == 2
@@ -631,9 +638,9 @@ class Away:
         raise Unavailable("ctr: failed to dial", returncode=1)
 
 
-def test_the_owner_learns_of_a_leftover(root: Root) -> None:
+def test_the_owner_is_called_for_a_leftover(root: Root) -> None:
     told: list[str] = []
-    Lifecycle(cast(Client, Away()), root, on_leftover=lambda: told.append("told")).delete_ended("x")
+    Lifecycle(cast(Client, Away()), root, DeferredCleanup(on_kept=lambda: told.append("told"))).delete_ended("x")
     assert told == ["told"]
 
 

@@ -210,7 +210,7 @@ def test_a_handler_that_raises_is_logged_and_stops_nothing(
     assert told == ids
 
 
-def test_a_handler_that_takes_its_time_delays_nobody_else(
+def test_a_handler_that_takes_its_time_delays_no_other(
     new_executor: Callable[..., Executor], new_id: Callable[[], str], shell: Shell
 ) -> None:
     slow, told, release = new_id(), Exits(), threading.Event()
@@ -253,7 +253,7 @@ def test_the_end_of_an_exec_in_the_plugin_does_nothing(
     assert exits.ids == []
 
 
-def test_the_exit_of_somebody_elses_container_in_the_namespace_does_nothing(
+def test_the_exit_of_another_container_in_the_namespace_does_nothing(
     executor: Executor,
     new_id: Callable[[], str],
     shell: Shell,

@@ -44,7 +44,7 @@ def test_an_exit_is_not_lost_with_the_event_stream(
     if not kernel_knows:  # as before Linux 6.15
         monkeypatch.setattr(InitProcess, "exit_code", lambda self: None)
     executor, stdout = ready
-    events = executor._client._events
+    events = executor._events
     assert events
     assert events._child
     os.kill(events._child.pid, number)
@@ -58,7 +58,7 @@ def test_the_stream_that_missed_an_exit_is_replaced(
 ) -> None:
     monkeypatch.setattr("pluginexec.containerd.events.DISTRUST_AFTER", 0.0)
     executor, _ = ready
-    events = executor._client._events
+    events = executor._events
     assert events
     child = events._child
     assert child
@@ -68,7 +68,7 @@ def test_the_stream_that_missed_an_exit_is_replaced(
     wait_until(lambda: events._child not in (None, child), "another stream")
 
 
-def test_an_exit_while_containerd_is_dead_is_told_when_it_is_back(
+def test_an_exit_while_containerd_is_down_is_delivered_when_it_is_back(
     mortal: Containerd, new_executor: NewExecutor, id: str, shell: Shell, exits: Exits
 ) -> None:
     executor = new_executor(remote=mortal.remote)

@@ -225,7 +225,7 @@ def test_last_words_are_kept_though_the_task_is_deleted_while_nobody_reads(
     assert stdout.data == "".join(f"{i}\n" for i in range(1, 5001)).encode()
 
 
-def test_last_words_outlive_both_our_process_and_containerd(
+def test_the_last_output_outlives_both_the_executor_and_containerd(
     new_executor: NewExecutor, new_victim: NewVictim, mortal: Containerd, id: str, shell: Shell
 ) -> None:
     victim = new_victim(id, shell(id, "mkfifo /run/go; read x < /run/go; seq 5000; exit 9"), mortal.remote)
@@ -299,7 +299,7 @@ def foreign(client: Client, id: str, shell: Shell, tmp_path: Path) -> Callable[[
     return start
 
 
-def test_a_plugin_of_somebody_else_is_attached_to(
+def test_a_plugin_of_another_program_is_attached_to(
     new_executor: NewExecutor, id: str, foreign: Callable[[str], None], exits: Exits, client: Client
 ) -> None:
     foreign("trap 'echo end; echo err >&2; exit 3' TERM; while :; do echo tick; sleep 0.05; done")
@@ -317,7 +317,7 @@ def test_a_plugin_of_somebody_else_is_attached_to(
     assert client.containers() == []
 
 
-def test_a_plugin_of_somebody_else_survives_our_close(
+def test_a_plugin_of_another_program_survives_a_close(
     new_executor: NewExecutor, id: str, foreign: Callable[[str], None], client: Client
 ) -> None:
     foreign(FOREVER)
@@ -327,7 +327,7 @@ def test_a_plugin_of_somebody_else_survives_our_close(
     assert client.tasks()[id].state.value == "RUNNING"
 
 
-def test_a_stopped_plugin_of_somebody_else_is_removed(
+def test_a_stopped_plugin_of_another_program_is_removed(
     new_executor: NewExecutor, id: str, foreign: Callable[[str], None], client: Client
 ) -> None:
     foreign("exit 3")
@@ -341,7 +341,7 @@ def test_a_stopped_plugin_of_somebody_else_is_removed(
     assert client.containers() == []
 
 
-def test_close_and_restore_lose_no_byte_of_a_plugin_of_somebody_else(
+def test_close_and_restore_lose_no_byte_of_a_plugin_of_another_program(
     new_executor: NewExecutor, id: str, foreign: Callable[[str], None], client: Client
 ) -> None:
     count = 10 * LINES

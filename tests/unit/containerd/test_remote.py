@@ -89,7 +89,7 @@ def test_a_namespace_that_containerd_refuses_is_refused(namespace: str) -> None:
 
 
 def test_nothing_runs_before_the_first_operation() -> None:
-    Remote("/no/such/socket", ctr="/no/such/ctr").new_client("n").close()
+    Remote("/no/such/socket", ctr="/no/such/ctr").new_client("n")
 
 
 def test_an_address_that_no_system_call_takes_is_told_by_the_first_operation() -> None:

@@ -15,11 +15,12 @@ import pytest
 
 from pluginexec.containerd.client import Client
 from pluginexec.errors import NotFound, PluginExecError, Unavailable
-from pluginexec.executor import exits as endings_module
+from pluginexec.executor import exits as exits_module
+from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
+from pluginexec.executor.plugins import SupervisedPlugin
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.plugin import SupervisedPlugin
 from pluginexec.root import PluginFiles, Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
@@ -59,7 +60,7 @@ class Fakes:
         self.note("delete")
         return self.is_deleted
 
-    def finish_later(self, id: str, again: Callable[[str], None]) -> None:
+    def keep(self, id: str, again: Callable[[str], None]) -> None:
         self.later.append(again)
 
     def remove_half_made(self, id: str) -> None:
@@ -75,8 +76,8 @@ class Fakes:
         self.note("drain")
         return self.has_end
 
-    def forget(self, plugin: SupervisedPlugin) -> None:
-        self.note(f"forget {'cleaned' if not self.files.exist() else 'uncleaned'}")
+    def remove(self, plugin: SupervisedPlugin) -> None:
+        self.note(f"remove {'cleaned' if not self.files.exist() else 'uncleaned'}")
 
     def handle_exit_event(self, id: str, status: ExitStatus) -> None:
         self.statuses.append(status)
@@ -84,8 +85,10 @@ class Fakes:
 
 
 def new_exits(fakes: Fakes, handler: ExitHandler | None) -> ExitProcessor:
-    """Make endings on those fakes."""
-    return ExitProcessor(cast(Client, fakes), cast(Lifecycle, fakes), fakes.forget, handler)
+    """Make an exit processor on those fakes."""
+    return ExitProcessor(
+        cast(Client, fakes), cast(Lifecycle, fakes), cast(DeferredCleanup, fakes), fakes.remove, handler
+    )
 
 
 @pytest.fixture
@@ -105,8 +108,8 @@ def fakes(root: Root) -> Fakes:
 
 
 @pytest.fixture
-def endings(fakes: Fakes) -> ExitProcessor:
-    """The endings on those fakes."""
+def exits(fakes: Fakes) -> ExitProcessor:
+    """The exit processor on those fakes."""
     return new_exits(fakes, fakes)
 
 
@@ -127,17 +130,17 @@ class KernelTells(InitProcess):
         return self._code
 
 
-def finish(endings: ExitProcessor, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None = None) -> None:
+def finish(exits: ExitProcessor, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None = None) -> None:
     """Have an end dealt with, and wait until it is."""
-    endings.start(plugin, event, task)
-    endings.join(PATIENCE)
+    exits.start(plugin, event, task)
+    exits.join(PATIENCE)
 
 
 def test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told(
-    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
 ) -> None:
-    finish(endings, plugin, EVENT)
-    steps = ["delete", "drain", "forget cleaned", "handle x"]
+    finish(exits, plugin, EVENT)
+    steps = ["delete", "drain", "remove cleaned", "handle x"]
     assert fakes.journal == [f"{step} with a record" for step in steps]
     assert fakes.statuses == [ExitStatus(42, AT, PID)]
     assert plugin.status == fakes.files.read_exit() == fakes.statuses[0]
@@ -146,17 +149,17 @@ def test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told(
 def test_an_end_needs_no_handler_and_no_streams(plugin: SupervisedPlugin, fakes: Fakes) -> None:
     plugin.streams = None
     finish(new_exits(fakes, None), plugin, EVENT)
-    assert fakes.journal == ["delete with a record", "forget cleaned with a record"]
+    assert fakes.journal == ["delete with a record", "remove cleaned with a record"]
     assert plugin.status
 
 
 @pytest.mark.parametrize("step", ["delete", "drain", "handle x"])
-def test_a_step_that_fails_is_logged_and_stops_neither_the_forgetting_nor_the_handler(
-    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, step: str
+def test_a_step_that_fails_is_logged_and_stops_neither_the_removal_nor_the_handler(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, caplog: pytest.LogCaptureFixture, step: str
 ) -> None:
     fakes.raises[step] = ZeroDivisionError("odd")
-    finish(endings, plugin, EVENT)
-    assert [entry.split()[0] for entry in fakes.journal][-2:] == ["forget", "handle"]
+    finish(exits, plugin, EVENT)
+    assert [entry.split()[0] for entry in fakes.journal][-2:] == ["remove", "handle"]
     assert fakes.statuses == [ExitStatus(42, AT, PID)]
     (logged,) = caplog.records
     assert logged.levelno == logging.ERROR
@@ -165,7 +168,7 @@ def test_a_step_that_fails_is_logged_and_stops_neither_the_forgetting_nor_the_ha
 
 
 def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
-    endings: ExitProcessor,
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
@@ -176,8 +179,8 @@ def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(fakes.files, "write_exit", write_exit)
-        finish(endings, plugin, EVENT)
-    assert fakes.journal == ["delete", "drain", "forget cleaned", "handle x"]
+        finish(exits, plugin, EVENT)
+    assert fakes.journal == ["delete", "drain", "remove cleaned", "handle x"]
     assert ["no space left" in record.getMessage() for record in caplog.records] == [True]
     (again,) = fakes.later
     again("x")
@@ -186,12 +189,12 @@ def test_a_record_that_cannot_be_written_is_logged_and_stops_nothing(
 
 
 def test_files_that_cannot_be_removed_are_removed_later(
-    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(fakes.files, "remove", lambda keep_exit: None)
-        finish(endings, plugin, EVENT)
-    assert fakes.journal[-2:] == ["forget uncleaned with a record", "handle x with a record"]
+        finish(exits, plugin, EVENT)
+    assert fakes.journal[-2:] == ["remove uncleaned with a record", "handle x with a record"]
     (again,) = fakes.later
     again("x")
     assert not fakes.files.exist()
@@ -208,7 +211,7 @@ def test_files_that_cannot_be_removed_are_removed_later(
     ],
 )
 def test_loggers_are_ended_where_they_blocked(
-    endings: ExitProcessor,
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,16 +224,16 @@ def test_loggers_are_ended_where_they_blocked(
     monkeypatch.setattr("pluginexec.executor.exits.end_loggers", calls.append)
     monkeypatch.setattr("pluginexec.executor.exits.LOGGER_TIMEOUT", timeout)
     fakes.has_end, fakes.is_deleted = has_end, is_deleted
-    finish(endings, plugin, EVENT)
+    finish(exits, plugin, EVENT)
     assert calls == [fakes.files] * ended
 
 
 def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
-    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
 ) -> None:
     plugin.init = KernelTells(7)
     before = datetime.now(timezone.utc)
-    finish(endings, plugin, None, STOPPED)
+    finish(exits, plugin, None, STOPPED)
     (status,) = fakes.statuses
     assert status.exit_code == 7
     assert before <= status.exited_at <= datetime.now(timezone.utc)
@@ -248,8 +251,8 @@ def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
         pytest.param(None, None, id="forgotten"),
     ],
 )
-def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
-    endings: ExitProcessor,
+def test_the_code_that_the_kernel_does_not_know_is_that_of_the_stopped_task(
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     init: InitProcess | None,
@@ -257,43 +260,43 @@ def test_what_the_kernel_cannot_tell_the_stopped_task_tells(
     code: int | None,
 ) -> None:
     plugin.init = init
-    finish(endings, plugin, None, task)
+    finish(exits, plugin, None, task)
     assert [status.exit_code for status in fakes.statuses] == [code]
     assert fakes.journal.count("delete task") == (code is not None)
 
 
-def test_a_containerd_that_dies_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
-    endings: ExitProcessor,
+def test_a_containerd_that_stops_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(endings_module, "CODE_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(exits_module, "CODE_TIMEOUT", PATIENCE)
     fakes.raises["delete task"] = Unavailable("away")
-    endings.start(plugin, None, STOPPED)
+    exits.start(plugin, None, STOPPED)
     wait_until(lambda: fakes.journal.count("delete task") == 2, "the second question")
     del fakes.raises["delete task"]
-    endings.join(PATIENCE)
+    exits.join(PATIENCE)
     assert [status.exit_code for status in fakes.statuses] == [3]
     assert not caplog.records
 
 
 @pytest.mark.parametrize("error", [NotFound("gone"), Unavailable("away")], ids=["gone", "away"])
 def test_an_exit_code_that_cannot_be_had_is_none_and_logged(
-    endings: ExitProcessor,
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     error: PluginExecError,
 ) -> None:
-    monkeypatch.setattr(endings_module, "CODE_TIMEOUT", 0.0)
+    monkeypatch.setattr(exits_module, "CODE_TIMEOUT", 0.0)
     fakes.raises["delete task"] = error
-    finish(endings, plugin, None, STOPPED)
+    finish(exits, plugin, None, STOPPED)
     assert [status.exit_code for status in fakes.statuses] == [None]
-    assert fakes.journal[-4:] == [f"{s} with a record" for s in ("delete", "drain", "forget cleaned", "handle x")]
-    assert ["exit code of x is not known" in record.getMessage() for record in caplog.records] == [True]
+    assert fakes.journal[-4:] == [f"{s} with a record" for s in ("delete", "drain", "remove cleaned", "handle x")]
+    assert ["x: its exit code is unknown" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +305,7 @@ def test_an_exit_code_that_cannot_be_had_is_none_and_logged(
     ids=["nobody knows", "only the event", "the counter denies it", "only the counter"],
 )
 def test_the_cgroups_counter_outdoes_the_oom_event(
-    endings: ExitProcessor,
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     monkeypatch: pytest.MonkeyPatch,
@@ -315,9 +318,9 @@ def test_the_cgroups_counter_outdoes_the_oom_event(
         assert path == "/pluginexec/x"
         return counted
 
-    monkeypatch.setattr(endings_module, "oom_killed", oom_killed)
+    monkeypatch.setattr(exits_module, "oom_killed", oom_killed)
     plugin.cgroups_path, plugin.oom_event = "/pluginexec/x", event
-    finish(endings, plugin, EVENT)
+    finish(exits, plugin, EVENT)
     assert [status.oom_killed for status in fakes.statuses] == [expected]
 
 
@@ -330,7 +333,7 @@ def many(root: Root, fakes: Fakes) -> list[SupervisedPlugin]:
 
 
 def test_only_so_many_are_deleted_at_a_time(
-    endings: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
+    exits: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[str] = []
     go_on = threading.Event()
@@ -343,16 +346,16 @@ def test_only_so_many_are_deleted_at_a_time(
     monkeypatch.setattr("pluginexec.executor.exits.DELETE_SLOT_TIMEOUT", 2 * PATIENCE)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
-        endings.start(plugin, EVENT)
+        exits.start(plugin, EVENT)
     wait_until(lambda: all(plugin.files.read_exit() for plugin in many), "the step before the deletion")
     wait_until(lambda: len(inside) == DELETIONS_AT_ONCE, "as many deletions as may be")
     go_on.set()
-    endings.join(PATIENCE)
+    exits.join(PATIENCE)
     assert len(fakes.statuses) == len(inside) == len(many)
 
 
-def test_deletions_that_take_long_hold_up_nobody(
-    endings: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
+def test_deletions_that_take_long_delay_no_other(
+    exits: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(len(many))
 
@@ -363,25 +366,25 @@ def test_deletions_that_take_long_hold_up_nobody(
     monkeypatch.setattr("pluginexec.executor.exits.DELETE_SLOT_TIMEOUT", 0.05)
     monkeypatch.setattr(fakes, "delete_ended", delete_ended)
     for plugin in many:
-        endings.start(plugin, EVENT)
-    endings.join(PATIENCE)
+        exits.start(plugin, EVENT)
+    exits.join(PATIENCE)
     assert not together.broken
     assert len(fakes.statuses) == len(many)
 
 
-def test_a_handler_that_takes_its_time_holds_up_nobody(
-    endings: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
+def test_a_handler_that_takes_its_time_delays_no_other(
+    exits: ExitProcessor, fakes: Fakes, many: list[SupervisedPlugin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(len(many))
     monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: together.wait(PATIENCE))
     for plugin in many:
-        endings.start(plugin, EVENT)
-    endings.join(PATIENCE)
+        exits.start(plugin, EVENT)
+    exits.join(PATIENCE)
     assert not together.broken
 
 
 def test_joining_does_not_wait_without_end(
-    endings: ExitProcessor,
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
@@ -389,15 +392,17 @@ def test_joining_does_not_wait_without_end(
 ) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(fakes, "handle_exit_event", lambda id, status: go_on.wait(PATIENCE))
-    endings.start(plugin, EVENT)
-    endings.join(0.05)
-    assert ["pluginexec-x-exit is not done" in record.getMessage() for record in caplog.records] == [True]
+    exits.start(plugin, EVENT)
+    exits.join(0.05)
+    assert ["gave up waiting for thread pluginexec-x-exit" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
     go_on.set()
-    endings.join(PATIENCE)
+    exits.join(PATIENCE)
 
 
 def test_a_handler_that_joins_does_not_wait_for_itself(
-    endings: ExitProcessor,
+    exits: ExitProcessor,
     plugin: SupervisedPlugin,
     fakes: Fakes,
     caplog: pytest.LogCaptureFixture,
@@ -406,17 +411,17 @@ def test_a_handler_that_joins_does_not_wait_for_itself(
     joined = threading.Event()
 
     def handle(*_: object) -> None:
-        endings.join(PATIENCE)
+        exits.join(PATIENCE)
         joined.set()
 
     monkeypatch.setattr(fakes, "handle_exit_event", handle)
-    finish(endings, plugin, EVENT)
+    finish(exits, plugin, EVENT)
     assert joined.is_set()
     assert not caplog.records
 
 
 def test_where_no_thread_can_be_had_the_caller_learns_it_and_can_try_again(
-    endings: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -424,31 +429,33 @@ def test_where_no_thread_can_be_had_the_caller_learns_it_and_can_try_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start"):
-            endings.start(plugin, EVENT)
-    endings.join(PATIENCE)
+            exits.start(plugin, EVENT)
+    exits.join(PATIENCE)
     assert fakes.journal == []
-    finish(endings, plugin, EVENT)
+    finish(exits, plugin, EVENT)
     assert len(fakes.statuses) == 1
 
 
-def test_a_worker_that_is_done_is_not_kept(endings: ExitProcessor, plugin: SupervisedPlugin) -> None:
-    finish(endings, plugin, EVENT)
-    wait_until(lambda: not endings._workers, "the forgetting of the worker")
+def test_a_worker_that_is_done_is_not_kept(exits: ExitProcessor, plugin: SupervisedPlugin) -> None:
+    finish(exits, plugin, EVENT)
+    wait_until(lambda: not exits._workers, "the forgetting of the worker")
 
 
-Bury = Callable[["Task | None"], None]
+ProcessUnsupervised = Callable[["Task | None"], None]
 
 
 @pytest.fixture
-def bury(endings: ExitProcessor, fakes: Fakes) -> Bury:
+def process_unsupervised(exits: ExitProcessor, fakes: Fakes) -> ProcessUnsupervised:
     """Deal with a plugin that ended while nobody supervised it: its pid is not known yet."""
-    return lambda task: endings.process_unsupervised(
+    return lambda task: exits.process_unsupervised(
         SupervisedPlugin("x", fakes.files, streams=cast(Streams, fakes)), task
     )
 
 
-def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bury: Bury, fakes: Fakes) -> None:
-    bury(STOPPED)
+def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_called(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
+    process_unsupervised(STOPPED)
     assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
@@ -456,9 +463,11 @@ def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_told(bu
     assert not fakes.files.exist()
 
 
-def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fakes: Fakes) -> None:
+def test_one_that_containerd_has_forgotten_has_an_unknown_exit_code(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
     fakes.files.pid.write_text(str(PID))
-    bury(None)
+    process_unsupervised(None)
     assert fakes.journal == ["start streams", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
@@ -469,42 +478,48 @@ def test_one_that_containerd_has_forgotten_ended_nobody_knows_how(bury: Bury, fa
     ("pid", "code"), [pytest.param(PID, 99, id="of this life"), pytest.param(PID - 1, 3, id="of an earlier life")]
 )
 def test_a_record_from_before_the_crash_is_kept_if_it_is_of_this_life(
-    bury: Bury, fakes: Fakes, pid: int, code: int
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes, pid: int, code: int
 ) -> None:
     fakes.files.write_exit(ExitStatus(99, AT, pid))
-    bury(STOPPED)
+    process_unsupervised(STOPPED)
     record = fakes.files.read_exit()
     assert record
     assert (record.exit_code, record.pid) == (code, PID)
 
 
 @pytest.mark.parametrize("task", [Task("x", PID, TaskState.CREATED), None], ids=["half made", "not made"])
-def test_one_that_never_started_is_removed_and_leaves_no_record(bury: Bury, fakes: Fakes, task: Task | None) -> None:
-    bury(task)
+def test_one_that_never_started_is_removed_and_leaves_no_record(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes, task: Task | None
+) -> None:
+    process_unsupervised(task)
     assert fakes.journal == ["abandon streams", "remove half made", "delete", "drain"]
     assert not fakes.files.exist()
     assert fakes.files.read_exit() is None
 
 
-def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(bury: Bury, fakes: Fakes) -> None:
+def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
     fakes.raises["delete task"] = Unavailable("containerd is down")
     with pytest.raises(Unavailable):
-        bury(STOPPED)
+        process_unsupervised(STOPPED)
     assert fakes.journal == ["start streams", "delete task"]
     assert fakes.files.exist()
 
 
-def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(bury: Bury, fakes: Fakes) -> None:
+def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(
+    process_unsupervised: ProcessUnsupervised, fakes: Fakes
+) -> None:
     fakes.files.remove()
-    bury(STOPPED)
+    process_unsupervised(STOPPED)
     assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
     record = fakes.files.read_exit()
     assert record
     assert (record.exit_code, record.pid) == (3, PID)
 
 
-def test_one_that_is_not_there_at_all_leaves_no_record(bury: Bury, fakes: Fakes) -> None:
+def test_one_that_is_not_there_at_all_leaves_no_record(process_unsupervised: ProcessUnsupervised, fakes: Fakes) -> None:
     fakes.files.remove()
-    bury(None)
+    process_unsupervised(None)
     assert fakes.journal == ["start streams", "delete", "drain"]
     assert fakes.files.read_exit() is None

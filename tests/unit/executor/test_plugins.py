@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import threading
@@ -16,9 +17,8 @@ import pytest
 from pluginexec import root as root_module
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from pluginexec.executor import plugins as table_module
-from pluginexec.executor.plugins import PluginTable
+from pluginexec.executor.plugins import PluginTable, State, SupervisedPlugin
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.plugin import State, SupervisedPlugin
 from pluginexec.root import Root
 from pluginexec.types import EventInfo, ExitStatus
 from tests.support.harness import PATIENCE, wait_until
@@ -37,12 +37,12 @@ def root(root_dir: Path) -> Iterator[Root]:
 @pytest.fixture
 def table(root: Root) -> PluginTable:
     """An empty table."""
-    return PluginTable(root, ending_timeout=3 * PATIENCE)  # longer than any test waits: it must not be what ends a wait
+    return PluginTable(root, exit_timeout=3 * PATIENCE)  # longer than any test waits: it must not be what ends a wait
 
 
 @pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
-    """A child process that lives until it is killed."""
+    """A child process that runs until it is killed."""
     with subprocess.Popen(["sleep", "600"]) as child:
         yield child
         child.kill()
@@ -79,7 +79,7 @@ def exit_of(plugin: SupervisedPlugin, **changes: object) -> EventInfo:
     return EventInfo(**fields)  # type: ignore[arg-type]
 
 
-def test_an_id_is_unknown_until_it_is_reserved_and_after_it_is_forgotten(table: PluginTable) -> None:
+def test_an_id_is_unknown_until_it_is_reserved_and_after_it_is_removed(table: PluginTable) -> None:
     for _ in range(2):
         assert "x" not in table
         with pytest.raises(NotFound) as caught:
@@ -132,7 +132,7 @@ def test_one_of_many_that_reserve_an_id_at_once_gets_it(table: PluginTable, pool
 
 
 def waiting(future: Future[SupervisedPlugin], plugin: SupervisedPlugin) -> bool:
-    """Whether a ``reserve`` waits for the last life of its plugin."""
+    """Whether a ``reserve`` waits for the last run of its plugin."""
     return future.running() and len(plugin.done._cond._waiters) == 1  # type: ignore[attr-defined]
 
 
@@ -147,7 +147,7 @@ def test_a_plugin_that_ends_is_waited_for(
     assert table.get("x") is not alive
 
 
-def test_a_plugin_whose_process_has_ended_is_waited_for_before_anybody_noted_it(
+def test_a_plugin_whose_process_has_ended_is_waited_for_before_it_was_reported(
     table: PluginTable, alive: SupervisedPlugin, child: subprocess.Popen[bytes], pool: ThreadPoolExecutor
 ) -> None:
     end(alive, child)
@@ -159,21 +159,21 @@ def test_a_plugin_whose_process_has_ended_is_waited_for_before_anybody_noted_it(
 
 
 def test_a_plugin_that_does_not_come_to_its_end_is_not_waited_for_without_end(root: Root) -> None:
-    table = PluginTable(root, ending_timeout=0.05)
+    table = PluginTable(root, exit_timeout=0.05)
     plugin = table.reserve("x")
     table.started(plugin)  # it has no process
-    with pytest.raises(DeadlineExceeded, match="not cleaned up after"):
+    with pytest.raises(DeadlineExceeded, match="not cleaned up within"):
         table.reserve("x")
 
 
-def test_forgetting_wakes_all_who_wait(table: PluginTable, pool: ThreadPoolExecutor) -> None:
+def test_removing_wakes_all_who_wait(table: PluginTable, pool: ThreadPoolExecutor) -> None:
     plugin = table.reserve("x")
     futures = [pool.submit(plugin.done.wait, PATIENCE) for _ in range(20)]
     table.remove(plugin)
     assert all(future.result() for future in futures)
 
 
-def test_forgetting_a_plugin_leaves_the_next_one_of_its_id_alone(table: PluginTable) -> None:
+def test_removing_a_plugin_leaves_the_next_one_of_its_id_alone(table: PluginTable) -> None:
     first = table.reserve("x")
     table.remove(first)
     second = table.reserve("x")
@@ -181,7 +181,7 @@ def test_forgetting_a_plugin_leaves_the_next_one_of_its_id_alone(table: PluginTa
     assert table.get("x") is second
 
 
-def test_forgetting_gives_the_pidfd_back(table: PluginTable, alive: SupervisedPlugin) -> None:
+def test_removing_closes_the_pidfd(table: PluginTable, alive: SupervisedPlugin) -> None:
     assert alive.init
     table.remove(alive)
     assert alive.init.pidfd == -1
@@ -198,10 +198,10 @@ def test_an_exit_event_ends_the_plugin_that_it_names(table: PluginTable, alive: 
     [
         pytest.param({"process_id": "some-exec"}, id="of an exec"),
         pytest.param({"process_id": ""}, id="of no process"),
-        pytest.param({"pid": 1}, id="of an earlier life"),
+        pytest.param({"pid": 1}, id="of an earlier run"),
         pytest.param({"pid": 0}, id="of no pid"),
-        pytest.param({"container_id": "other", "process_id": "other"}, id="of a container that is not ours"),
-        pytest.param({"container_id": "other"}, id="of an exec of our name in a container that is not ours"),
+        pytest.param({"container_id": "other", "process_id": "other"}, id="of another container"),
+        pytest.param({"container_id": "other"}, id="of an exec of the same name in another container"),
         pytest.param({"container_id": "../x", "process_id": "../x"}, id="of an id that cannot be"),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_second_exit_event_ends_nothing(table: PluginTable, alive: SupervisedP
     assert not table.claim_exit(alive)
 
 
-def test_an_exit_event_of_the_last_life_does_not_end_the_next(table: PluginTable, alive: SupervisedPlugin) -> None:
+def test_an_exit_event_of_the_last_run_does_not_end_the_next(table: PluginTable, alive: SupervisedPlugin) -> None:
     table.match_exit(exit_of(alive))
     table.remove(alive)
     following = table.reserve("x")
@@ -238,7 +238,7 @@ def test_an_exit_that_comes_before_the_start_is_known_is_held_back(table: Plugin
         assert table.match_exit(event) is None
     plugin.pid = PID
     assert table.started(plugin) is first
-    assert plugin.state is State.ENDING
+    assert plugin.state is State.EXITING
     assert table.match_exit(second) is None
     assert not table.claim_exit(plugin)
 
@@ -276,14 +276,14 @@ def test_a_claim_that_is_undone_can_be_made_again(table: PluginTable, alive: Sup
     assert table.claim_exit(alive)
 
 
-def test_a_plugin_that_starts_is_neither_alive_nor_suspect_nor_over(table: PluginTable) -> None:
+def test_a_plugin_that_starts_is_neither_alive_nor_exited(table: PluginTable) -> None:
     plugin = table.reserve("x")
     assert not table.is_alive(plugin)
     assert table.exited() == []
     assert not table.claim_exit(plugin)
 
 
-def test_a_plugin_whose_process_has_ended_is_suspect_until_its_end_is_noted(
+def test_a_plugin_whose_process_has_ended_is_listed_as_exited_until_that_is_claimed(
     table: PluginTable, alive: SupervisedPlugin, child: subprocess.Popen[bytes]
 ) -> None:
     assert table.exited() == []
@@ -294,7 +294,7 @@ def test_a_plugin_whose_process_has_ended_is_suspect_until_its_end_is_noted(
     assert table.exited() == []
 
 
-def test_a_plugin_whose_process_could_not_be_held_is_suspect(table: PluginTable) -> None:
+def test_a_plugin_whose_process_could_not_be_held_is_listed_as_exited(table: PluginTable) -> None:
     plugin = table.reserve("x")
     table.started(plugin)
     assert table.exited() == [plugin]
@@ -302,38 +302,38 @@ def test_a_plugin_whose_process_could_not_be_held_is_suspect(table: PluginTable)
 
 def test_memory_kills_are_noted_of_a_plugin_that_is_there(table: PluginTable) -> None:
     plugin = table.reserve("x")
-    table.note_oom("y")
+    table.record_oom("y")
     assert not plugin.oom_event
-    table.note_oom("x")
+    table.record_oom("x")
     assert plugin.oom_event
 
 
-def test_a_borrowed_id_is_waited_for_and_then_free(table: PluginTable, pool: ThreadPoolExecutor) -> None:
+def test_an_id_reserved_for_cleanup_is_waited_for_and_then_free(table: PluginTable, pool: ThreadPoolExecutor) -> None:
     with table.reserve_for_cleanup("x") as is_free:
         assert is_free
-        borrowed = table._borrowed["x"]
-        assert "x" not in table  # what is known of its last life may be asked for
+        reserved = table._reserved_for_cleanup["x"]
+        assert "x" not in table  # its last exit status can be asked for
         future = pool.submit(table.reserve, "x")
-        wait_until(lambda: waiting(future, borrowed), "the waiting")
-        assert table.match_exit(exit_of(borrowed)) is None
+        wait_until(lambda: waiting(future, reserved), "the waiting")
+        assert table.match_exit(exit_of(reserved)) is None
         assert table.exited() == []
     assert future.result(PATIENCE) is table.get("x")
 
 
-def test_a_borrowed_id_is_free_again_after_an_error(table: PluginTable) -> None:
+def test_an_id_reserved_for_cleanup_is_free_again_after_an_error(table: PluginTable) -> None:
     with pytest.raises(ZeroDivisionError), table.reserve_for_cleanup("x"):
         raise ZeroDivisionError
     assert "x" not in table
 
 
-def test_an_id_in_use_cannot_be_borrowed(table: PluginTable) -> None:
+def test_an_id_in_use_cannot_be_reserved_for_cleanup(table: PluginTable) -> None:
     plugin = table.reserve("x")
     with table.reserve_for_cleanup("x") as is_free:
         assert not is_free
     assert table.get("x") is plugin
 
 
-def test_a_closed_table_takes_and_lends_nothing(table: PluginTable) -> None:
+def test_a_closed_table_reserves_nothing(table: PluginTable) -> None:
     assert table.close() == []
     assert table.closed
     with pytest.raises(FailedPrecondition, match="closed"):
@@ -370,7 +370,7 @@ def test_closing_waits_for_what_starts(
 
 
 def test_closing_does_not_wait_without_end_for_what_starts(root: Root) -> None:
-    table = PluginTable(root, ending_timeout=0.05)
+    table = PluginTable(root, exit_timeout=0.05)
     table.reserve("x")
     assert table.close() == []
 
@@ -432,7 +432,7 @@ def test_the_directory_of_an_id_in_use_is_not_taken_for_an_old_record(
 def test_the_directory_of_a_plugin_that_is_not_cleaned_up_yet_is_not_taken_for_an_old_record(
     root: Root, old_exit: OldExit
 ) -> None:
-    root.plugin("crashed").make({})  # our predecessor died between the record and the deletion
+    root.plugin("crashed").make({})  # the last executor was killed between the record and the deletion
     for mtime, id in enumerate(["crashed", "new"]):
         old_exit(id, mtime)
     PluginTable(root, PATIENCE)
@@ -442,3 +442,40 @@ def test_the_directory_of_a_plugin_that_is_not_cleaned_up_yet_is_not_taken_for_a
 def test_only_the_first_closing_counts(table: PluginTable, alive: SupervisedPlugin) -> None:
     assert table.close() == [alive]
     assert table.close() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"process_id": "some-exec"}, "x: exit event (pid {pid}) ignored: the exit of an exec, some-exec"),
+        pytest.param({"pid": 1}, "x: exit event (pid 1) ignored: wrong pid, expected {pid}"),
+        pytest.param(
+            {"container_id": "y", "process_id": "y"}, "y: exit event (pid {pid}) ignored: not supervised here"
+        ),
+    ],
+    ids=["exec", "pid", "other"],
+)
+def test_an_ignored_event_is_logged_with_its_reason(
+    table: PluginTable,
+    alive: SupervisedPlugin,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, object],
+    reason: str,
+) -> None:
+    caplog.set_level(logging.DEBUG, "pluginexec.executor")
+    table.match_exit(exit_of(alive, **changes))
+    assert caplog.messages == [reason.format(pid=alive.pid)]
+
+
+def test_a_second_report_and_one_held_back_are_logged(
+    table: PluginTable, alive: SupervisedPlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    following = table.reserve("y")
+    caplog.set_level(logging.DEBUG, "pluginexec.executor")
+    for event in (exit_of(alive, exit_code=3), exit_of(alive), exit_of(following, pid=PID)):
+        table.match_exit(event)
+    assert caplog.messages == [
+        f"x: exiting: an event reports the exit (pid {alive.pid}, code 3)",
+        f"x: exit event (pid {alive.pid}) ignored: second report of this exit",
+        f"y: exit event (pid {PID}) held back until the start is known",
+    ]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import platform
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +18,9 @@ import pytest
 
 from pluginexec.errors import Unavailable
 from pluginexec.linux import pidfd as pidfds
-from pluginexec.linux.pidfd import ExitWatcher, InitProcess, boot_seconds
-from tests.support.harness import PATIENCE, held_descriptors, wait_until
+from pluginexec.linux.pidfd import InitProcess, boot_seconds
+from tests.support.harness import held_descriptors, wait_until
 from tests.support.shortages import few_descriptors
-
-HOURS = 3600.0
 
 
 def kernel_tells() -> bool:
@@ -211,28 +207,6 @@ def test_a_closed_one_has_ended_and_tells_nothing(held: Held) -> None:
     assert init.exit_code() is None
 
 
-class Looks:
-    """A ``look`` that counts, and answers, or raises, in turn what it was given; then ``True``."""
-
-    def __init__(self, *answers: bool | Exception) -> None:
-        self._answers = list(answers)
-        self._looked = threading.Condition()
-        self.count = 0
-
-    def __call__(self) -> bool:
-        with self._looked:
-            self.count += 1
-            self._looked.notify_all()
-        answer = self._answers.pop(0) if self._answers else True
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def wait_for(self, count: int) -> None:
-        with self._looked:
-            assert self._looked.wait_for(lambda: self.count >= count, PATIENCE), f"{self.count} looks of {count}"
-
-
 def test_a_signal_reaches_the_process_until_it_has_ended(held: Held) -> None:
     child, init = held
     assert init.send(signal.SIGTERM)
@@ -244,195 +218,9 @@ def test_a_signal_reaches_the_process_until_it_has_ended(held: Held) -> None:
     assert not init.send(signal.SIGTERM)
 
 
-@pytest.fixture
-def new_watch() -> Iterator[Callable[[Callable[[], bool]], ExitWatcher]]:
-    """Make watches that are closed in the end."""
-    watches = []
-
-    def make(look: Callable[[], bool]) -> ExitWatcher:
-        watches.append(ExitWatcher(look))
-        return watches[-1]
-
-    yield make
-    for watch in watches:
-        if not watch._closed:
-            watch.close()
-
-
-NewWatch = Callable[[Callable[[], bool]], ExitWatcher]
-
-
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses too short to wait for."""
-    monkeypatch.setattr(pidfds, "GRACE", 0.01)
-    monkeypatch.setattr(pidfds, "RETRY", 0.01)
-
-
-@pytest.mark.usefixtures("short")
-def test_the_end_of_a_watched_process_is_looked_into(held: Held, new_watch: NewWatch) -> None:
-    child, init = held
-    looks = Looks()
-    new_watch(looks).add(init)
-    assert looks.count == 0
-    finish(child)
-    looks.wait_for(1)
-
-
-@pytest.mark.usefixtures("short")
-def test_each_of_many_ends_is_looked_into(spawn: Spawn, new_watch: NewWatch) -> None:
-    looks = Looks()
-    watch = new_watch(looks)
-    children = [spawn("exit") for _ in range(5)]
-    for count, child in enumerate(children, 1):
-        init = InitProcess.open(child.pid)
-        assert init
-        watch.add(init)
-        finish(child)
-        looks.wait_for(count)
-        init.close()
-
-
-def test_containerd_is_given_time_to_report_an_end_itself(
-    held: Held, new_watch: NewWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child, init = held
-    monkeypatch.setattr(pidfds, "GRACE", HOURS)
-    looks = Looks()
-    watch = new_watch(looks)
-    watch.add(init)
-    finish(child)
-    wait_until(lambda: watch._due, "the thread's notice of the end")
-    assert looks.count == 0
-
-
-@pytest.mark.usefixtures("short")
-def test_an_end_during_a_look_leads_to_another(held: Held, new_watch: NewWatch) -> None:
-    child, init = held
-    go_on = threading.Event()
-    looks = Looks()
-    watch = new_watch(lambda: looks() and go_on.wait(PATIENCE))
-    watch.add(init)
-    watch.schedule()
-    looks.wait_for(1)
-    finish(child)
-    wait_until(init.has_ended, "the end")
-    go_on.set()
-    looks.wait_for(2)
-
-
-def test_one_end_is_looked_into_once(held: Held, new_watch: NewWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    child, init = held
-    monkeypatch.setattr(pidfds, "GRACE", 0.0)
-    looks = Looks()
-    watch = new_watch(looks)
-    watch.add(init)
-    finish(child)
-    looks.wait_for(1)
-    watch.schedule()
-    looks.wait_for(2)
-    watch.close()
-    assert looks.count == 2
-
-
-@pytest.mark.usefixtures("short")
-def test_a_process_whose_pidfd_is_closed_is_no_longer_watched(spawn: Spawn, new_watch: NewWatch) -> None:
-    child = spawn("exit")
-    init = InitProcess.open(child.pid)
-    assert init
-    looks = Looks()
-    watch = new_watch(looks)
-    watch.add(init)
-    init.close()
-    finish(child)
-    child.wait()
-    watch.schedule()
-    looks.wait_for(1)
-    watch.close()
-    assert looks.count == 1
-
-
-def test_a_poke_leads_to_a_look(new_watch: NewWatch) -> None:
-    looks = Looks()
-    watch = new_watch(looks)
-    for count in range(1, 4):
-        watch.schedule()
-        looks.wait_for(count)
-
-
-def test_a_poke_for_now_overtakes_one_for_later(new_watch: NewWatch) -> None:
-    looks = Looks()
-    watch = new_watch(looks)
-    watch.schedule(HOURS)
-    watch.schedule()
-    looks.wait_for(1)
-
-
-def test_a_poke_for_later_does_not_put_off_what_is_due_before(new_watch: NewWatch) -> None:
-    looks = Looks()
-    watch = new_watch(looks)
-    watch.schedule(0.05)
-    watch.schedule(HOURS)
-    looks.wait_for(1)
-
-
-@pytest.mark.usefixtures("short")
-def test_a_look_that_comes_to_no_result_is_repeated_until_it_does(new_watch: NewWatch) -> None:
-    looks = Looks(False, False, True)
-    watch = new_watch(looks)
-    watch.schedule()
-    looks.wait_for(3)
-    wait_until(lambda: watch._due is None, "the end of the repeats")
-
-
-@pytest.mark.usefixtures("short")
-def test_a_look_that_raises_is_logged_and_repeated(new_watch: NewWatch, caplog: pytest.LogCaptureFixture) -> None:
-    looks = Looks(ZeroDivisionError("odd"), True)
-    new_watch(looks).schedule()
-    looks.wait_for(2)
-    (record,) = caplog.records
-    assert record.levelno == logging.ERROR
-    assert "odd" in str(record.exc_info)
-
-
-def test_a_closed_watch_looks_no_more(new_watch: NewWatch) -> None:
-    looks = Looks()
-    watch = new_watch(looks)
-    watch.schedule(HOURS)
-    watch.close()
-    watch.schedule()
-    assert looks.count == 0
-
-
-def test_closing_waits_for_the_look_that_is_at_work(new_watch: NewWatch) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    done = []
-
-    def look() -> bool:
-        begun.set()
-        go_on.wait(PATIENCE)
-        done.append(True)
-        return True
-
-    watch = new_watch(look)
-    watch.schedule()
-    assert begun.wait(PATIENCE)
-    threading.Timer(0.05, go_on.set).start()
-    watch.close()
-    assert done
-
-
 def test_a_process_that_cannot_be_looked_at_for_want_of_descriptors_has_not_ended() -> None:
     before = held_descriptors()
     for spare in (0, 1):  # for the pidfd, and to read when the process started
         with few_descriptors(spare), pytest.raises(Unavailable, match="Too many open files"):
             InitProcess.open(os.getpid())
-    assert held_descriptors() == before
-
-
-def test_a_watch_without_descriptors_leaves_none() -> None:
-    before = held_descriptors()
-    for spare in (0, 1):
-        with few_descriptors(spare), pytest.raises(OSError, match="Too many open files"):
-            ExitWatcher(lambda: True)
     assert held_descriptors() == before
