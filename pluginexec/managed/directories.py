@@ -31,6 +31,10 @@ class PluginDirectories:
         self.exec_dir = directory / "exec"
         self.propagated_mount = directory / "propagated-mount"
 
+    def socket(self, config: PluginConfig) -> Path:
+        """Return the path of the plugin's socket on the host."""
+        return self.exec_dir / config.socket
+
     def prepare(self, config: PluginConfig) -> None:
         """Make the directories for a start, without the socket of the last life, and the shared mount.
 

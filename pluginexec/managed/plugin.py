@@ -19,6 +19,7 @@ from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
 from pluginexec.managed.client import call
 from pluginexec.managed.config import PluginConfig, load_config
+from pluginexec.managed.container import AttachedContainer
 from pluginexec.managed.directories import PluginDirectories
 from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.restarter import PluginRestarter
@@ -88,9 +89,10 @@ class ManagedPlugin:
             raise
         self.implements: list[str] = []
         """What it said at ``Plugin.Activate``."""
-        words = OutputTail(stdout, stderr)
-        self._runner = PluginRunner(executor, self.id, self.config, bundle / ROOTFS, self._directories, words)
-        self._keeper: PluginRestarter | None = None
+        output = OutputTail(stdout, stderr)
+        self._container = AttachedContainer(executor, self.id, self.config, self._directories, output)
+        self._runner = PluginRunner(self._container, self.id, self.config, bundle / ROOTFS, self._directories)
+        self._restarter: PluginRestarter | None = None
         self._state = _State.DISABLED
         self._lock = threading.Lock()
 
@@ -113,15 +115,15 @@ class ManagedPlugin:
     @property
     def socket(self) -> Path:
         """Where it listens while it is enabled, on the host."""
-        return self._runner.socket
+        return self._directories.socket(self.config)
 
     @property
     def enabled(self) -> bool:
         """Whether it was enabled, and runs or will be started again."""
         if self._state is not _State.ENABLED:
             return False
-        if self._keeper:
-            return self._keeper.is_at_work
+        if self._restarter:
+            return self._restarter.is_active
         try:
             return self._executor.is_running(self.id)
         except NotFound:
@@ -139,14 +141,14 @@ class ManagedPlugin:
         - ``AlreadyExists``: a plugin of this id still runs, from an earlier process; ``disable`` ends that.
         """
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
-            if self._runner.take_over():
+            if self._container.take_over():
                 raise AlreadyExists("it runs already, of an earlier process or another object", hint="disable it first")
             self.implements = self._runner.start(self.settings, timeout)
             try:
                 if self._policy.name != "no":
-                    self._keeper = PluginRestarter(self._executor, self.id, self._policy, self._again)
+                    self._restarter = PluginRestarter(self._container, self.id, self._policy, self._restart)
             except BaseException:
-                self._runner.stop(STOP_TIMEOUT)
+                self._container.stop(STOP_TIMEOUT)
                 raise
             self._state = _State.ENABLED
 
@@ -157,12 +159,12 @@ class ManagedPlugin:
         earlier process is stopped too. Raises ``DeadlineExceeded`` if even SIGKILL does not end it.
         """
         with self._changing("disable", _State.DISABLING, _State.ENABLED, _State.DISABLED) as before:
-            keeper, self._keeper = self._keeper, None
-            if keeper:
-                keeper.stop()
-            if before is _State.DISABLED and not self._runner.take_over():
+            restarter, self._restarter = self._restarter, None
+            if restarter:
+                restarter.stop()
+            if before is _State.DISABLED and not self._container.take_over():
                 return None
-            status = self._runner.stop(timeout)
+            status = self._container.stop(timeout)
             self._state = _State.DISABLED
             return status
 
@@ -201,7 +203,7 @@ class ManagedPlugin:
             error.operation, error.id = "set", self.id
             raise
 
-    def _again(self, cancel: int) -> None:
+    def _restart(self, cancel: int) -> None:
         self.implements = self._runner.start(self.settings, START_TIMEOUT, cancel)
 
     @contextlib.contextmanager

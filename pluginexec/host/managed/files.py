@@ -16,11 +16,12 @@ Its record is ``ROOT/plugins/NAME``, made when it is enabled for the first time,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluginexec.errors import FailedPrecondition
-from pluginexec.host.records import Record
+from pluginexec.errors import FailedPrecondition, NotFound
+from pluginexec.host.records import Record, Records
 from pluginexec.validation import check_id
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class ManagedFiles:
         return cls(root / "managed" / check_id(name))
 
     @property
-    def places(self) -> PluginDirectories:
-        """Return where its socket and its mounts are."""
-        # Imported here, for all commands import this module, and few have to do with managed plugins.
+    def directories(self) -> PluginDirectories:
+        """Return the directories of its socket and its mounts."""
+        # Imported here, because all commands import this module, and few concern managed plugins.
         from pluginexec.managed.directories import PluginDirectories
 
         return PluginDirectories(self.directory)
@@ -62,11 +63,20 @@ class ManagedFiles:
     def make_ready(self) -> None:
         """Make the directories that a start needs; the plugin must not run.
 
-        The socket of its last life goes: it would hinder the next from listening, and answer nobody.
+        The socket of the last run is removed: with it there, the plugin could not listen.
         """
         from pluginexec.managed.config import load_config
 
-        self.places.prepare(load_config(self.bundle, quiet=True))
+        self.directories.prepare(load_config(self.bundle, quiet=True))
+
+
+def managed_record(records: Records, name: str) -> Record | None:
+    """Return the record of a managed plugin; ``None`` if it was never enabled."""
+    with suppress(NotFound):
+        record = records.record(name)
+        if record.labels.get(LABEL) == name:
+            return record
+    return None
 
 
 def managed_files(root: Path, record: Record) -> ManagedFiles | None:

@@ -210,7 +210,7 @@ class ManagedStore:
         if files.exist():
             raise AlreadyExists("plugin already exists", operation="create", id=name, hint=hint)
         if name in Records(self.root).ids():
-            problem = "another plugin has this id, which is not managed"
+            problem = "this id belongs to a plugin that is not managed"
             raise AlreadyExists(problem, operation="create", id=name, hint=hint)
 
     def _read(self, name: str, path: Path) -> dict[str, Any]:

@@ -48,11 +48,11 @@ def managed_details(host: ManagedHost, name: str) -> dict[str, Any]:
     log_path = log_file(record, host.host.records.directory(name)) if record else None
     return {
         **told,
-        "socket": str(files.places.exec_dir / config.socket) if told["state"] in _UP else None,
+        "socket": str(files.directories.socket(config)) if told["state"] in _UP else None,
         "settings": host.store.settings(name).to_json(),
         "config": config.content,
         "rootfs": str(files.rootfs),
-        "propagated_mount": str(files.places.propagated_mount) if config.propagated_mount else None,
+        "propagated_mount": str(files.directories.propagated_mount) if config.propagated_mount else None,
         "log_driver": managed.log_driver,
         "log_opts": managed.log_opts,
         "log_path": str(log_path) if log_path else None,

@@ -30,7 +30,7 @@ from pluginexec import (
     Unknown,
 )
 from pluginexec.containerd.client import Client
-from pluginexec.managed import activation as lives
+from pluginexec.managed import activation
 from pluginexec.managed.client import wait_for_socket
 from tests.integration.managed.conftest import NewBundle, NewPlugin
 from tests.support.harness import PATIENCE, Buffer, wait_until
@@ -251,7 +251,7 @@ def test_an_interrupt_while_it_is_waited_for_leaves_nothing(
         wait_for_socket(path, **others)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lives, "wait_for_socket", interrupt)
+    monkeypatch.setattr(activation, "wait_for_socket", interrupt)
     plugin = new_plugin("volume")
     with pytest.raises(KeyboardInterrupt), plugin:
         pass

@@ -14,7 +14,7 @@ import pytest
 
 from pluginexec import Executor, FailedPrecondition, ManagedPlugin, PluginExecError
 from pluginexec.managed import plugin as managed_plugin
-from pluginexec.managed import restarter as keeper
+from pluginexec.managed import restarter
 from tests.integration.managed.conftest import NewBundle, NewPlugin
 from tests.support.harness import our_threads, wait_until
 
@@ -61,9 +61,9 @@ def test_it_is_given_up_after_as_many_failures_as_the_policy_allows(
     wait_until(lambda: not plugin.enabled, "its end")
     assert (bundle / "rootfs" / "srv" / "lives").read_text() == "xxx"
     messages = [record.getMessage() for record in caplog.records]
-    assert any("starting it again in 0.1 s" in each for each in messages)
-    assert any("starting it again in 0.2 s" in each for each in messages)
-    assert "its last output: worn out, and is not started again after 2 restarts" in messages[-1]
+    assert any("restarting it in 0.1 s" in each for each in messages)
+    assert any("restarting it in 0.2 s" in each for each in messages)
+    assert "its last output: worn out; not restarting it after 2 restarts" in messages[-1]
     plugin.disable()
 
 
@@ -99,7 +99,7 @@ def test_disabling_ends_the_thread_and_the_plugin_and_not_one_after_the_other_ag
 def test_disabling_does_not_wait_for_the_end_of_a_pause(
     new_plugin: NewPlugin, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "pause_before", lambda restarts: 3600.0)
+    monkeypatch.setattr(restarter, "pause_before", lambda restarts: 3600.0)
     plugin = new_plugin("volume", restart="always")
     plugin.enable()
     executor.signal(plugin.id, signal.SIGKILL)

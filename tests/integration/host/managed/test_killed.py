@@ -83,7 +83,7 @@ ENABLING = [
     ("before", "pluginexec.host.host.Host.start"),
     ("after", "pluginexec.managed.directories.PluginDirectories.prepare"),
     ("after", "pluginexec.executor.executor.Executor.create"),
-    ("before", "pluginexec.host.managed.manager.ManagedHost._activated"),
+    ("before", "pluginexec.managed.activation.PluginRunner._activate"),
     ("before", "pluginexec.host.managed.store.ManagedStore.write_implements"),
     ("after", "pluginexec.host.managed.store.ManagedStore.write_implements"),
 ]
@@ -119,7 +119,7 @@ def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
     die(host, "after", place, f"host.enable({name!r}, {containerd.address!r}, {PLUGIN_NAMESPACE!r})")
     if runs:
         # Before it has a handler, the kernel keeps SIGTERM from it.
-        wait_until((host.store.files(name).places.exec_dir / "volume.sock").exists, "its socket")
+        wait_until((host.store.files(name).directories.exec_dir / "volume.sock").exists, "its socket")
         host.disable(name)
     else:
         with pytest.raises(FailedPrecondition, match="already disabled"):

@@ -86,7 +86,7 @@ def volumes(host: ManagedHost, name: str) -> object:
 def assert_nothing_is_left(host: ManagedHost, name: str) -> None:
     """See that a plugin does not run, and that its socket and its mounts are gone."""
     assert not is_alive(host.host.records.state(name))
-    assert not host.store.files(name).places.exec_dir.exists()
+    assert not host.store.files(name).directories.exec_dir.exists()
     assert not mount_points_below(host.store.root)
     assert host.store.implements(name) is None
 
@@ -156,7 +156,7 @@ def test_what_it_mounts_shows_on_the_host_until_it_is_disabled(
     enable(name)
     host.call(name, "VolumeDriver.Create", {"Name": "data"}, 30.0)
     host.call(name, "VolumeDriver.Mount", {"Name": "data"}, 30.0)
-    propagated = host.store.files(name).places.propagated_mount
+    propagated = host.store.files(name).directories.propagated_mount
     assert (propagated / "data" / "made-by").read_text() == "none"
     host.disable(name)
     assert_nothing_is_left(host, name)
@@ -312,7 +312,7 @@ def test_a_plugin_of_that_id_that_is_not_managed_is_left_alone(
 ) -> None:
     name = create()
     plugins.run(id=name)
-    with pytest.raises(AlreadyExists, match="another plugin has this id, which is not managed"):
+    with pytest.raises(AlreadyExists, match="this id belongs to a plugin that is not managed"):
         enable(name)
     host.remove(name)
     assert is_alive(plugins.records.state(name))

@@ -83,7 +83,7 @@ def test_a_name_that_is_taken_is_refused_and_its_plugin_untouched(
     assert store.config(vol).socket == "volume.sock"
     assert left(store) == ["vol"]
     Records(store.root).create(Record("plain", NOW, "/a", "n", ["true"]), {})
-    with pytest.raises(AlreadyExists, match="another plugin has this id, which is not managed"):
+    with pytest.raises(AlreadyExists, match="this id belongs to a plugin that is not managed"):
         store.create(Managed("plain", NOW), other)
     assert left(store) == ["vol"]
 
