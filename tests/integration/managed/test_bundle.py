@@ -227,36 +227,6 @@ def test_a_tar_that_makes_no_sense_is_refused(tmp_path: Path, members: Members, 
     assert sorted(os.listdir(tmp_path)) == ["tar"]
 
 
-def test_what_is_no_bundle_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    def no_config(path: Path) -> None:
-        (path / "rootfs").mkdir(parents=True)
-
-    def no_rootfs(path: Path) -> None:
-        path.mkdir()
-        (path / "config.json").write_bytes(CONFIG)
-
-    def bad_config(path: Path) -> None:
-        no_config(path)
-        (path / "config.json").write_text("{}")
-
-    for number, (make, says) in enumerate(
-        [
-            (no_config, "has no config.json at its top"),
-            (no_rootfs, "has no rootfs/ at its top"),
-            (bad_config, "entrypoint is empty"),
-            (lambda path: path.write_bytes(b"no tar" * 1000), "is no whole tar, and no directory"),
-            (lambda path: path.write_bytes(b""), "is no whole tar, and no directory"),
-            (lambda path: None, "no such file or directory"),
-        ]
-    ):
-        source = tmp_path / f"source-{number}"
-        make(source)
-        with pytest.raises(InvalidArgument, match=says) as raised:
-            unpack(source, tmp_path / "target" / "here")
-        assert str(source) in str(raised.value)
-        assert not list((tmp_path / "target").iterdir())
-
-
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_a_tar_that_was_cut_short_leaves_nothing(whole: Path, tmp_path: Path, mode: str) -> None:
     source = packed(whole, tmp_path / "tar", mode, "")
@@ -286,13 +256,6 @@ def test_a_full_disk_leaves_nothing(whole: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(PluginExecError, match=r"cannot be unpacked to .*: No space left on device"):
         unpack(whole, tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["source"]
-
-
-@pytest.mark.parametrize("source", ["", 3, None, b"/tmp"])
-def test_what_is_no_path_is_refused(source: Any, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="is not the path of a directory or a tar"):
-        unpack(source, tmp_path / "target")
-    assert os.listdir(tmp_path) == []
 
 
 def test_a_link_to_the_configuration_or_the_root_is_followed(whole: Path, tmp_path: Path) -> None:

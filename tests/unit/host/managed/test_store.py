@@ -1,6 +1,6 @@
 """The managed plugins of a root on disk.
 
-Real: the files, the locks, the mounts. No containerd: nothing is started.
+Real: the files, the locks. No containerd: nothing is started.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,8 +18,6 @@ from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, 
 from pluginexec.host.managed import store as managedstore
 from pluginexec.host.managed.store import Managed, ManagedStore, check_name
 from pluginexec.host.records import Record, Records
-from pluginexec.linux.mounts import mount_points_below
-from pluginexec.managed.directories import unmount_below
 from pluginexec.root import await_lock, take_lock
 from tests.support.harness import PATIENCE
 from tests.support.managed_plugins.bundles import make_bundle
@@ -124,23 +121,6 @@ def test_what_a_killed_command_has_left_goes_and_what_is_being_made_stays(
         os.close(lock)
     store.create(Managed("other", NOW), bundle)
     assert left(store) == ["other", "vol"]
-
-
-def test_what_is_mounted_in_a_plugin_is_not_deleted_with_it(store: ManagedStore, vol: str, tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    (precious / "file").touch()
-    point = store.files(vol).directory / "propagated-mount" / "x"
-    point.mkdir(parents=True)
-    subprocess.run(["mount", "--bind", precious, point], check=True)
-    try:
-        with store.changing(vol):
-            store.remove(vol)
-        assert left(store) == []
-        assert not mount_points_below(store.root)
-    finally:
-        unmount_below(store.root)
-    assert (precious / "file").exists()
 
 
 def test_nothing_is_deleted_while_something_stays_mounted(
