@@ -62,7 +62,7 @@ def unpack(source: str | os.PathLike[str], directory: Path) -> Path:
             raise
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and error.filename2 == str(directory):
-            raise AlreadyExists(f"{str(directory)!r} is there already, and no empty directory") from error
+            raise AlreadyExists(f"{str(directory)!r} already exists and is not an empty directory") from error
         if str(error.filename) == str(origin):
             raise InvalidArgument(f"plugin {str(origin)!r}: {(error.strerror or str(error)).lower()}") from error
         raise file_error(error, f"plugin {str(origin)!r} cannot be unpacked to {str(directory)!r}") from error
@@ -79,7 +79,7 @@ def _fill(origin: Path, new: Path) -> None:
             for info, content, capability in entries:
                 target.add(info, content, capability)
     except _BROKEN as error:
-        raise InvalidArgument(f"{name} is no whole tar, and no directory: {error}") from error
+        raise InvalidArgument(f"{name} is neither a directory nor a complete tar: {error}") from error
     target.finish()
     if not (new / CONFIG).is_file():
         raise InvalidArgument(f"{name} has no {CONFIG} at its top", hint=f"put {CONFIG} and {ROOTFS}/ there")
@@ -173,7 +173,7 @@ class _Target:
             if path.is_symlink():
                 links += 1
                 if links > _MOST_LINKS:
-                    raise InvalidArgument(f"entry {shown('/'.join(parts))} lies behind a loop of links")
+                    raise InvalidArgument(f"entry {shown('/'.join(parts))} is behind a loop of symbolic links")
                 to = os.readlink(path)
                 done = [] if to.startswith("/") else done
                 todo += to.split("/")[::-1]
@@ -181,7 +181,7 @@ class _Target:
             if not path.exists():
                 path.mkdir(mode=0o755)
             elif not path.is_dir():
-                raise InvalidArgument(f"entry {shown('/'.join(parts))} lies in what is no directory")
+                raise InvalidArgument(f"entry {shown('/'.join(parts))} is below a file")
             done.append(part)
         return base.joinpath(*done, parts[-1])
 
@@ -217,14 +217,14 @@ class _Target:
             kind = stat.S_IFCHR if info.ischr() else stat.S_IFBLK
             os.mknod(path, kind | 0o600, os.makedev(info.devmajor, info.devminor))
         else:
-            raise InvalidArgument(f"entry {shown(info.name)} is of a kind that is not known")
+            raise InvalidArgument(f"entry {shown(info.name)} is of an unknown type")
 
     def _link(self, info: tarfile.TarInfo, path: Path) -> None:
         parts = _parts(info.linkname)
         target = self._place(parts if parts[:1] == [ROOTFS] else [ROOTFS, *parts])
         if not target.is_symlink() and (target.is_dir() or not target.exists()):
-            problem = f"entry {shown(info.name)} is a link to {shown(info.linkname)}, which is no file that came before"
-            raise InvalidArgument(problem)
+            problem = f"is a hard link to {shown(info.linkname)}, which is not an earlier file of the tar"
+            raise InvalidArgument(f"entry {shown(info.name)} {problem}")
         os.link(target, path, follow_symlinks=False)
 
 

@@ -59,7 +59,7 @@ def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
         while (there := _listens(path)) is not True:
             left = deadline - time.monotonic()
             if left <= 0:
-                what = "it has made the file, but does not listen" if there is False else "there is no such file"
+                what = "the file exists, but it does not listen" if there is False else "no such file"
                 raise DeadlineExceeded(f"no answer on its socket {path.name!r} within {timeout:g} s: {what}")
             ready = [descriptor for descriptor, _ in poll.poll(1000 * (left if there is None else min(left, pause)))]
             if ended in ready:
@@ -120,7 +120,7 @@ def _connected(path: Path, timeout: float | None) -> _socket.socket:
 def _no_connection(path: Path, error: OSError) -> PluginExecError:
     said = (error.strerror or str(error)).lower()
     kind = PermissionDenied if error.errno in (errno.EACCES, errno.EPERM) else Unavailable
-    return kind(f"no connection to its socket {path.name!r}: {said}")
+    return kind(f"connection to its socket {path.name!r} failed: {said}")
 
 
 class _Connection(http.client.HTTPConnection):
@@ -158,7 +158,7 @@ def call(socket: Path, method: str, body: object = None, *, timeout: float = 30.
     - ``DeadlineExceeded``: no whole answer within ``timeout`` seconds; whether it was done is not known.
     """
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
-        raise InvalidArgument(f"method {shown(method)} is no name of one; write it as VolumeDriver.Create")
+        raise InvalidArgument(f"invalid method {shown(method)}; write it as VolumeDriver.Create")
     connection = _Connection(Path(socket), timeout)
     try:
         status, kind, data = _exchange(connection, method.lstrip("/"), _encoded(body))
@@ -179,7 +179,7 @@ def _encoded(body: object) -> bytes:
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the body cannot be written as json: {error}") from error
+        raise InvalidArgument(f"cannot encode the body as json: {error}") from error
 
 
 def _exchange(connection: _Connection, method: str, body: bytes) -> tuple[int, str, bytes]:
@@ -231,5 +231,5 @@ def activate(socket: Path, config: PluginConfig, timeout: float) -> list[str]:
     missing = [each for each in config.types if capability_of(each) not in told]
     if missing:
         said = ", ".join(implements) or "nothing"
-        raise FailedPrecondition(f"interface.types names {', '.join(missing)}, but Plugin.Activate tells of {said}")
+        raise FailedPrecondition(f"interface.types has {', '.join(missing)}, but Plugin.Activate answered {said}")
     return implements

@@ -130,7 +130,7 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bo
     if problems:
         raise InvalidArgument(f"{name}: {'; '.join(problems)}")
     for unknown in wrong if not quiet else ():
-        log.warning("%s: field %s is not known, and ignored", name, unknown.removeprefix("?"))
+        log.warning("%s: ignoring unknown field %s", name, unknown.removeprefix("?"))
     return config
 
 

@@ -52,9 +52,9 @@ def _found(path: str) -> list[dict[str, Any]]:
             devices = [device] if device else []
     except (OSError, ValueError) as error:
         said = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise InvalidArgument(f"device {shown(path)}: {said.lower()}; name one that is there") from error
+        raise InvalidArgument(f"device {shown(path)}: {said.lower()}; name one that exists") from error
     if not devices:
-        raise InvalidArgument(f"device {shown(path)} is no device, and no directory with one; name another")
+        raise InvalidArgument(f"{shown(path)} is neither a device nor a directory with devices; name another")
     return devices
 
 

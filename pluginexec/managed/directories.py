@@ -62,7 +62,7 @@ class PluginDirectories:
         What the plugin has stored in its propagated mount, on this file system, stays.
         """
         if not unmount_below(self.directory):
-            log.warning("something is still mounted below %s, which is left as it is", self.directory)
+            log.warning("something is still mounted below %s; not removing it", self.directory)
             return
         shutil.rmtree(self.exec_dir, ignore_errors=True)
         for path in (self.propagated_mount, self.directory):

@@ -142,7 +142,9 @@ class ManagedPlugin:
         """
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
             if self._container.take_over():
-                raise AlreadyExists("it runs already, of an earlier process or another object", hint="disable it first")
+                raise AlreadyExists(
+                    "it is already running, started by an earlier process or another object", hint="disable it first"
+                )
             self.implements = self._runner.start(self.settings, timeout)
             try:
                 if self._policy.name != "no":

@@ -72,7 +72,7 @@ class ManagedStore:
         """Return the name that is meant: a name, or the beginning of just one."""
         name = resolve_prefix(reference, self.names())
         if name is None:
-            raise _missing(reference, f" (root {str(self.root)!r})")
+            raise _missing(reference, f" (root: {str(self.root)!r})")
         return name
 
     def files(self, name: str) -> ManagedFiles:
@@ -180,7 +180,7 @@ class ManagedStore:
                 try:
                     self._clear(draft)
                 except (OSError, PluginExecError) as error:
-                    log.warning("%s is left over, and cannot be removed: %s", draft, error)
+                    log.warning("cannot remove the leftover %s: %s", draft, error)
 
     def _clear(self, draft: Path) -> None:
         lock = None
@@ -198,7 +198,7 @@ class ManagedStore:
     def _locked(self) -> Iterator[None]:
         lock = await_lock(self._directory / ".lock", _LOCK_TIMEOUT)
         if lock is None:
-            raise DeadlineExceeded(f"another command is at work on {str(self._directory)!r}")
+            raise DeadlineExceeded(f"another command is changing {str(self._directory)!r}")
         try:
             yield
         finally:
@@ -224,8 +224,8 @@ def check_name(name: str) -> str:
     """Return a name if it can be one: an id, and so without docker's ``/`` and ``:``."""
     if "/" in name or ":" in name:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", name.removesuffix(":latest")).strip("-")
-        hint = f"use {plain!r}" if plain else "use another"
-        raise InvalidArgument(f"name {shown(name)} has a '/' or ':', which no id can have", hint=hint)
+        hint = f"use {plain!r}" if plain else "use another name"
+        raise InvalidArgument(f"name {shown(name)} contains '/' or ':', which an id cannot", hint=hint)
     return check_id(name)
 
 
@@ -238,8 +238,8 @@ def _remove_tree(directory: Path) -> None:
 
 
 def _missing(name: str, where: str = "") -> NotFound:
-    return NotFound(f"no such managed plugin: {shown(name)}{where}", hint="'pluginexec plugin ls' lists all")
+    return NotFound(f"no such managed plugin: {shown(name)}", hint=f"'pluginexec plugin ls' lists all{where}")
 
 
 def _not_understood(name: str, error: Exception) -> Unknown:
-    return Unknown(f"its files are not understood: {error}", id=name, hint="'pluginexec plugin rm' removes it")
+    return Unknown(f"cannot read its files: {error}", id=name, hint="'pluginexec plugin rm' removes it")

@@ -187,7 +187,7 @@ def test_nothing_of_a_tar_comes_elsewhere(outside: Path, tmp_path: Path, members
 
 def test_a_hard_link_to_a_file_outside_is_refused(outside: Path, tmp_path: Path) -> None:
     source = tar_of(tmp_path / "tar", [("rootfs/d", LNK, {"linkname": str(outside / "kept")})])
-    with pytest.raises(InvalidArgument, match=r"entry 'rootfs/d' is a link to '.*', which is no file that came before"):
+    with pytest.raises(InvalidArgument, match=r"entry 'rootfs/d' is a hard link to '.*', which is not an earlier file"):
         unpack(source, tmp_path / "target")
     assert (outside / "kept").stat().st_nlink == 1
 
@@ -208,17 +208,21 @@ def test_a_link_inside_leads_where_it_would_in_the_plugin(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        pytest.param([("rootfs/a", SYM, {"linkname": "a"}), ("rootfs/a/b", DIR, {})], "loop of links", id="a loop"),
-        pytest.param([("rootfs/a", REG, {}), ("rootfs/a/b", DIR, {})], "no directory", id="below a file"),
         pytest.param(
-            [("rootfs/a", REG, {"uid": 1 << 40})], "no whole tar, and no directory: uid is", id="no number of a user"
+            [("rootfs/a", SYM, {"linkname": "a"}), ("rootfs/a/b", DIR, {})], "loop of symbolic links", id="a loop"
+        ),
+        pytest.param([("rootfs/a", REG, {}), ("rootfs/a/b", DIR, {})], "is below a file", id="below a file"),
+        pytest.param(
+            [("rootfs/a", REG, {"uid": 1 << 40})],
+            "neither a directory nor a complete tar: uid is",
+            id="no number of a user",
         ),
         pytest.param(
             [("rootfs/d", DIR, {}), ("rootfs/a", LNK, {"linkname": "d"})],
-            "is a link to 'd', which is no file",
+            "is a hard link to 'd', which is not an earlier file",
             id="a directory",
         ),
-        pytest.param([("rootfs/a", b"9", {})], "of a kind that is not known", id="an unknown kind"),
+        pytest.param([("rootfs/a", b"9", {})], "of an unknown type", id="an unknown kind"),
     ],
 )
 def test_a_tar_that_makes_no_sense_is_refused(tmp_path: Path, members: Members, says: str) -> None:
@@ -242,7 +246,7 @@ def test_a_directory_that_is_in_use_is_left_alone_and_an_empty_one_is_taken(whol
     (tmp_path / "target").mkdir()
     unpack(whole, tmp_path / "target")
     (tmp_path / "target" / "mine").touch()
-    with pytest.raises(AlreadyExists, match=f"'{tmp_path}/target' is there already"):
+    with pytest.raises(AlreadyExists, match=f"'{tmp_path}/target' already exists"):
         unpack(whole, tmp_path / "target")
     assert (tmp_path / "target" / "mine").exists()
     assert sorted(os.listdir(tmp_path)) == ["source", "target"]

@@ -51,7 +51,9 @@ def test_a_directory_stands_for_all_devices_below_it(nodes: Path, name: str) -> 
     assert [(rule["type"], rule["major"], rule["minor"]) for rule in rules] == [("b", 7, 1), ("c", 1, 3)]
 
 
-@pytest.mark.parametrize(("name", "says"), [("gone", "no such file"), ("all/file", "is no device"), ("a\0", "null")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("gone", "no such file"), ("all/file", "is neither a device"), ("a\0", "null")]
+)
 def test_what_is_no_device_is_refused(nodes: Path, name: str, says: str) -> None:
     with pytest.raises(InvalidArgument, match=says):
         find_devices([f"{nodes}/{name}"])

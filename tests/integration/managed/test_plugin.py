@@ -125,8 +125,8 @@ FAILURES: tuple[tuple[str, object, type[Exception], str], ...] = (
     ("VolumeDriver.Create", {"Name": "x", "Opts": {"refuse": "yes"}}, Unknown, "refused, as was asked for"),
     ("VolumeDriver.Get", {"Name": "nobody"}, Unknown, "KeyError: 'nobody'"),
     ("VolumeDriver.Nonsense", None, NotFound, "no method VolumeDriver.Nonsense"),
-    ("/../etc\n", None, InvalidArgument, "is no name of one"),
-    ("VolumeDriver.Get", {1, 2}, InvalidArgument, "cannot be written as json"),
+    ("/../etc\n", None, InvalidArgument, "invalid method"),
+    ("VolumeDriver.Get", {1, 2}, InvalidArgument, "cannot encode the body as json"),
 )
 
 
@@ -198,7 +198,7 @@ def test_a_plugin_that_implements_something_else_is_refused(
 ) -> None:
     interface = {"types": ["docker.volumedriver/1.0", "docker.authz/1.0"], "socket": "volume.sock"}
     plugin = new_plugin("volume", config={"interface": interface})
-    with pytest.raises(FailedPrecondition, match=r"docker\.authz/1\.0, but Plugin\.Activate tells of VolumeDriver"):
+    with pytest.raises(FailedPrecondition, match=r"docker\.authz/1\.0, but Plugin\.Activate answered VolumeDriver"):
         plugin.enable()
     assert nothing_is_left(plugin, client, root_dir)
 
@@ -207,9 +207,7 @@ OBEY = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 BIND = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/run/docker/plugins/volume.sock'); "
 
 
-@pytest.mark.parametrize(
-    ("begin", "says"), [("", "there is no such file"), (BIND, "it has made the file, but does not listen")]
-)
+@pytest.mark.parametrize(("begin", "says"), [("", "no such file"), (BIND, "the file exists, but it does not listen")])
 def test_a_plugin_that_does_not_listen_in_time_is_ended(
     new_plugin: NewPlugin, client: Client, root_dir: Path, begin: str, says: str
 ) -> None:
@@ -352,7 +350,7 @@ def test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_di
     pid = first.pid(id)
     first.close()
     after = ManagedPlugin(new_executor(), bundle, id=id)
-    with pytest.raises(AlreadyExists, match="it runs already, of an earlier process"):
+    with pytest.raises(AlreadyExists, match="it is already running, started by an earlier process"):
         after.enable()
     assert psutil.Process(pid).is_running()
     assert before.socket.exists()

@@ -162,8 +162,8 @@ def test_the_lock_of_a_plugin_that_was_removed_meanwhile_is_not_taken_for_that_o
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("vieux/sshfs:latest", "has a '/' or ':', which no id can have"),
-        ("a:b", "has a '/' or ':'"),
+        ("vieux/sshfs:latest", "contains '/' or ':', which an id cannot"),
+        ("a:b", "contains '/' or ':'"),
         ("a b", "is not allowed"),
         ("", "is empty"),
         ("help", "cannot be used"),
