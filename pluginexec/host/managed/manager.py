@@ -1,7 +1,7 @@
-"""Managed plugins of a root, as the commands work on them: enabled in the background, and disabled again.
+"""The managed plugins of a root, as the commands work on them: enable in the background, disable, set, call, remove.
 
-A plugin is enabled when it runs and has answered to Plugin.Activate. The steps of each change are in such an order that
-whoever comes after one that was killed finds out how far it came: the plugin's own lock is held for all of them.
+A plugin is enabled when it runs and has answered to Plugin.Activate. Each change holds the plugin's lock. The order of
+its steps lets the next command find out how far one that was killed had come.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pluginexec.managed.client import call
 from pluginexec.managed.settings import changed
 
 ENABLE_TIMEOUT = 30.0
-"""Seconds until a plugin must have answered."""
+"""Seconds within which a plugin must answer."""
 DISABLE_TIMEOUT = STOP_TIMEOUT
 
 
@@ -38,11 +38,10 @@ class ManagedHost:
         return managed_record(self.host.records, name)
 
     def enable(self, name: str, address: str | None, namespace: str, timeout: float = ENABLE_TIMEOUT) -> None:
-        """Start a plugin in the background, and return when it has answered to Plugin.Activate.
+        """Start a plugin in the background, and wait until it has answered to Plugin.Activate.
 
-        Raises ``FailedPrecondition`` for one that is enabled, and for one that ends before it answers;
-        ``DeadlineExceeded`` for one that does not answer within ``timeout`` seconds. Then nothing of it is left but its
-        log.
+        Raises ``FailedPrecondition`` if it is enabled, or ends before it answers; ``DeadlineExceeded`` if it does not
+        answer within ``timeout`` seconds. After a failed start only its log is left.
         """
         with _about("enable", name), self.store.changing(name):
             state = self._state(name)
@@ -60,15 +59,15 @@ class ManagedHost:
                 raise
 
     def disable(self, name: str, timeout: float = DISABLE_TIMEOUT) -> None:
-        """Stop a plugin: SIGTERM, ``timeout`` seconds, SIGKILL; ``FailedPrecondition`` if it is not enabled."""
+        """Stop a plugin: SIGTERM, ``timeout`` seconds, SIGKILL; raise ``FailedPrecondition`` if it is not enabled."""
         with _about("disable", name), self.store.changing(name):
-            is_due = self.store.implements(name) is not None or _is_up(self._state(name))
+            was_enabled = self.store.implements(name) is not None or _is_up(self._state(name))
             stop_and_clear(self.host, self.store, name, timeout)
-            if not is_due:
+            if not was_enabled:
                 raise FailedPrecondition("plugin is already disabled")
 
     def set(self, name: str, pairs: Iterable[str]) -> None:
-        """Change what a plugin is enabled with; ``FailedPrecondition`` while it runs."""
+        """Change the settings of a plugin; raise ``FailedPrecondition`` while it runs."""
         with _about("set", name), self.store.changing(name):
             if _is_up(self._state(name)):
                 hint = f"'pluginexec plugin disable {name}' stops it"
@@ -76,7 +75,7 @@ class ManagedHost:
             self.store.write_settings(name, changed(self.store.config(name), self.store.settings(name), pairs))
 
     def remove(self, name: str, *, force: bool = False) -> None:
-        """Remove a plugin and its logs; ``FailedPrecondition`` if it runs, unless ``force`` disables it first."""
+        """Remove a plugin and its logs; raise ``FailedPrecondition`` if it runs, unless ``force`` disables it first."""
         with _about("remove", name), self.store.changing(name):
             if not force and _is_up(self._state(name)):
                 raise FailedPrecondition("plugin is enabled", hint="disable it first, or use 'plugin rm -f'")
@@ -86,7 +85,7 @@ class ManagedHost:
             self.store.remove(name)
 
     def call(self, name: str, method: str, body: object, timeout: float) -> Any:
-        """Return what a plugin that runs answers to a method; raises as ``pluginexec.managed.client.call``."""
+        """Call a method of a running plugin, and return its answer; raises as ``pluginexec.managed.client.call``."""
         with _about("call", name):
             files, config = self.store.files(name), self.store.config(name)
             if not is_alive(self._state(name)):
@@ -106,7 +105,7 @@ class ManagedHost:
 
 @contextmanager
 def _about(operation: str, name: str) -> Iterator[None]:
-    """Have the errors say what was tried, and with which plugin."""
+    """Set the operation and the id of errors."""
     try:
         yield
     except PluginExecError as error:
@@ -115,5 +114,5 @@ def _about(operation: str, name: str) -> Iterator[None]:
 
 
 def _is_up(state: State) -> bool:
-    """Tell whether it runs, or is started again in a moment."""
+    """Return whether a plugin runs, or is about to be restarted."""
     return is_alive(state) or state.status == "restarting"

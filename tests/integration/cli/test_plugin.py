@@ -46,7 +46,7 @@ def create(px: Px, root_dir: Path, tmp_path: Path, new_id: Callable[[], str]) ->
 
 
 def is_ours(process: psutil.Process, root: Path) -> bool:
-    """Tell whether a process is one of a command on a root, or of one that it has started."""
+    """Return whether a process is a command on a root, or was started by one."""
     words = process.info["cmdline"] or []
     return (str(SCRIPT) in words or words[:1] == ["ctr"]) and str(root) in " ".join(words)
 
@@ -68,9 +68,9 @@ def test_a_whole_life_by_dockers_commands(px: Px, start: Spawn, create: Create, 
     process = start("plugin", "call", name, "VolumeDriver.Mount", "-", stdin=subprocess.PIPE)
     out, err = process.communicate(b'{"Name": "data"}')
     assert (process.returncode, out, err) == (0, b'{"Mountpoint":"/mnt/volumes/data","Err":""}\n', b"")
-    told = json.loads(px("plugin", "inspect", name).out)
-    assert (Path(told["propagated_mount"]) / "data" / "made-by").exists()
-    assert Path(told["socket"]).is_socket()
+    details = json.loads(px("plugin", "inspect", name).out)
+    assert (Path(details["propagated_mount"]) / "data" / "made-by").exists()
+    assert Path(details["socket"]).is_socket()
     assert not [process for process in psutil.process_iter(["cmdline"]) if is_ours(process, root_dir)]
     assert px("ps", "--filter", "label=pluginexec.managed", "--format", "{{.ID}}").lines == [name]
     assert px("exec", name, os.path.realpath(sys.executable), "-c", "print(6 * 7)").out == b"42\n"
@@ -137,9 +137,9 @@ def test_ls_lists_what_is_asked_for(px: Px, create: Create) -> None:
     assert px("plugin", "ls", "-q", "-f", "enabled=true", "--filter", "capability=volumedriver").lines == [volume]
     assert "ddd…" in px("plugin", "ls").out.decode()
     assert "d" * 30 in px("plugin", "ls", "--no-trunc").out.decode()
-    (told, _) = map(json.loads, px("plugin", "ls", "--format", "json").lines)
-    assert (told["types"], told["implements"]) == (["docker.volumedriver/1.0"], ["VolumeDriver"])
-    assert told["status"].startswith("Up ")
+    (details, _) = map(json.loads, px("plugin", "ls", "--format", "json").lines)
+    assert (details["types"], details["implements"]) == (["docker.volumedriver/1.0"], ["VolumeDriver"])
+    assert details["status"].startswith("Up ")
     assert "unknown field: .X" in refused(px("plugin", "ls", "--format", "{{.X}}"))
     assert px("plugin", "rm", "-f", volume, authz).lines == [volume, authz]
 
@@ -177,16 +177,16 @@ def test_inspect_tells_all_with_stable_keys_and_set_changes_it(px: Px, create: C
     name = create("volume", "--restart", "always", "--log-opt", "max-size=1m")
     done = px("plugin", "set", name, "LABEL=mine", "state.source=/srv", "args=-v -x", "disk=/dev/null")
     assert (done.code, done.out, done.err) == (0, b"", b"")
-    told = json.loads(px("plugin", "inspect", name).out)
-    assert tuple(told) == INSPECTED
-    assert told["settings"] == {
+    details = json.loads(px("plugin", "inspect", name).out)
+    assert tuple(details) == INSPECTED
+    assert details["settings"] == {
         "env": ["LABEL=mine"],
         "args": ["-v", "-x"],
         "mounts": {"state": "/srv"},
         "devices": {"disk": "/dev/null"},
     }
-    assert (told["restart"], told["log_opts"], told["enabled"]) == ("always", {"max-size": "1m"}, False)
-    assert told["config"]["linux"]["capabilities"] == ["CAP_SYS_ADMIN"]
+    assert (details["restart"], details["log_opts"], details["enabled"]) == ("always", {"max-size": "1m"}, False)
+    assert details["config"]["linux"]["capabilities"] == ["CAP_SYS_ADMIN"]
     said = refused(px("plugin", "set", name, "LABEL=other", "NOTHING=1"))
     assert said.startswith(f"pluginexec: set '{name}': setting 'NOTHING' is not in the plugin's configuration (it can")
     assert px("plugin", "inspect", "--format", "{{json .Settings.Env}}", name).lines == ['["LABEL=mine"]']

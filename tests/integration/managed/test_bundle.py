@@ -1,4 +1,4 @@
-"""A bundle comes into a directory as it was, whole or not at all, and nothing of it comes elsewhere.
+"""A bundle is copied to a directory unchanged, completely or not at all, and nothing outside is touched.
 
 Real: files, devices and owners, as root. No containers.
 """
@@ -28,7 +28,7 @@ Members = list[tuple[str, bytes, dict[str, Any]]]
 
 
 def tar_of(path: Path, members: Members) -> Path:
-    """Make a tar of a configuration, ``rootfs/`` and members: a name, a type, and what else is to be said of it."""
+    """Make a tar of a configuration, ``rootfs/`` and members: a name, a type, and other attributes."""
     with tarfile.open(path, "w") as tar:
         whole: Members = [("config.json", REG, {"data": CONFIG}), ("rootfs", DIR, {}), *members]
         for name, kind, more in whole:
@@ -162,12 +162,12 @@ def outside(tmp_path: Path) -> Path:
         pytest.param(
             [("rootfs/d", SYM, {"linkname": "{outside}/kept"}), ("rootfs/d", REG, {"data": b"x"})],
             "d",
-            id="a link in the place of the file",
+            id="a link instead of the file",
         ),
         pytest.param(
             [("rootfs/d", SYM, {"linkname": "{outside}"}), ("rootfs/d", DIR, {"mode": 0o700, "uid": 5})],
             None,
-            id="a link in the place of the directory",
+            id="a link instead of the directory",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_link_inside_leads_where_it_would_in_the_plugin(tmp_path: Path) -> Non
         pytest.param([("rootfs/a", REG, {}), ("rootfs/a/b", DIR, {})], "is below a file", id="below a file"),
         pytest.param(
             [("rootfs/a", REG, {"uid": 1 << 40})],
-            "neither a directory nor a complete tar: uid is",
+            "neither a directory nor a valid tar: uid is",
             id="no number of a user",
         ),
         pytest.param(

@@ -39,7 +39,7 @@ LONGER_THAN_ANY_TEST = 3600.0
 
 
 def nothing_is_left(plugin: ManagedPlugin, client: Client, root_dir: Path) -> bool:
-    """Tell whether a plugin has left no container, no mount and no file but its exit record."""
+    """Return whether a plugin has left no container, no mount and no file but its exit record."""
     assert plugin.id not in client.tasks()
     assert plugin.id not in client.containers()
     assert plugin.id not in Path("/proc/self/mountinfo").read_text()
@@ -166,22 +166,22 @@ def test_settings_are_changed_only_while_it_is_disabled_and_it_runs_with_them(
     assert Path(f"/proc/{process.pid}/root/dev/zero").is_char_device()
 
 
-def test_a_plugin_that_dies_while_it_is_waited_for_is_reported_with_its_exit_code_and_last_output(
+def test_a_plugin_that_ends_while_it_is_waited_for_is_reported_with_its_exit_code_and_last_output(
     new_plugin: NewPlugin, client: Client, root_dir: Path
 ) -> None:
     script = "import sys; print('this is why', flush=True); sys.exit('no such backend')"
     plugin = new_plugin("volume", script=script)
     with pytest.raises(FailedPrecondition) as raised:
         plugin.enable(timeout=LONGER_THAN_ANY_TEST)
-    said, _, words = str(raised.value).partition("; its last output: ")
-    assert said == f"enable {plugin.id!r}: it ended with exit code 1 before it was ready"
-    # Two pipes: nobody knows in which order they were written to.
-    assert words in ("this is why no such backend", "no such backend this is why")
+    problem, _, output = str(raised.value).partition("; its last output: ")
+    assert problem == f"enable {plugin.id!r}: it ended with exit code 1 before it was ready"
+    # Two pipes: the order in which they were written to is unknown.
+    assert output in ("this is why no such backend", "no such backend this is why")
     assert nothing_is_left(plugin, client, root_dir)
 
 
 @pytest.mark.parametrize("is_json", [True, False])
-def test_the_last_output_is_told_also_where_it_goes_to_a_file(
+def test_the_last_output_is_reported_also_if_it_goes_to_a_file(
     new_plugin: NewPlugin, tmp_path: Path, is_json: bool
 ) -> None:
     log = tmp_path / "log"
@@ -224,7 +224,7 @@ def test_a_plugin_that_goes_silent_after_it_listened_is_not_waited_for_for_ever(
     assert not plugin.enabled
 
 
-def test_a_socket_that_an_earlier_life_has_left_fools_nobody(
+def test_a_socket_that_an_earlier_run_has_left_is_not_used(
     new_plugin: NewPlugin, executor: Executor, root_dir: Path
 ) -> None:
     plugin = new_plugin("volume")
@@ -288,13 +288,13 @@ def test_it_is_enabled_by_one_of_many_who_try_at_once(new_plugin: NewPlugin) -> 
     assert plugin.call("VolumeDriver.List")["Err"] == ""
 
 
-def test_a_writer_serves_each_life_and_is_not_closed(new_plugin: NewPlugin) -> None:
+def test_a_writer_serves_each_run_and_is_not_closed(new_plugin: NewPlugin) -> None:
     writer = Buffer()
     plugin = new_plugin("volume", stdout=writer)
-    for life in (1, 2):
+    for runs in (1, 2):
         plugin.enable()
         plugin.disable()
-        assert writer.data == b"VolumeDriver listens\n" * life
+        assert writer.data == b"VolumeDriver listens\n" * runs
     assert writer.closings == 0
 
 

@@ -33,8 +33,8 @@ def test_what_is_no_bundle_is_refused_and_leaves_nothing(tmp_path: Path) -> None
             (no_config, "has no config.json at its top"),
             (no_rootfs, "has no rootfs/ at its top"),
             (bad_config, "entrypoint is empty"),
-            (lambda path: path.write_bytes(b"no tar" * 1000), "is neither a directory nor a complete tar"),
-            (lambda path: path.write_bytes(b""), "is neither a directory nor a complete tar"),
+            (lambda path: path.write_bytes(b"no tar" * 1000), "is neither a directory nor a valid tar"),
+            (lambda path: path.write_bytes(b""), "is neither a directory nor a valid tar"),
             (lambda path: None, "no such file or directory"),
         ]
     ):

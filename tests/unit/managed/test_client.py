@@ -1,4 +1,4 @@
-"""The plugin's socket: when it is there, what is said over it, and what may go wrong.
+"""The plugin's socket: waiting for it, calls over it, and what may go wrong.
 
 Real: sockets of the file system, with a server of the test's own behind them, which says what each test wants.
 """
@@ -100,7 +100,7 @@ def test_a_socket_that_listens_already_is_not_waited_for(path: Path, alive: int)
 
 
 def waits_in_poll(thread: threading.Thread) -> bool:
-    """Tell whether a thread sleeps in poll(2)."""
+    """Return whether a thread sleeps in poll(2)."""
     directory = Path(f"/proc/self/task/{thread.native_id}")
     with contextlib.suppress(OSError):
         sleeps = directory.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"

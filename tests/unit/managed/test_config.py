@@ -1,4 +1,4 @@
-"""Docker's plugin configuration: what is taken, what is refused, and how that is said.
+"""Docker's plugin configuration: what is accepted, what is refused, and with which message.
 
 Real: files. No containers.
 """

@@ -23,7 +23,7 @@ def spec_of(*pairs: str, **changes: Any) -> dict[str, Any]:
 
 
 def mount_at(spec: dict[str, Any], destination: str) -> dict[str, Any] | None:
-    """Return the only mount at a place."""
+    """Return the only mount at a destination."""
     found = [mount for mount in spec["mounts"] if mount["destination"] == destination]
     assert len(found) < 2
     return found[0] if found else None

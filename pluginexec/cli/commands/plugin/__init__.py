@@ -14,7 +14,7 @@ _SECTIONS = {
         "set": "Change the settings of a disabled plugin.",
         "rm": "Remove disabled plugins.",
     },
-    "Show": {
+    "Inspect and call": {
         "ls": "List managed plugins.",
         "inspect": "Show the details of managed plugins.",
         "logs": "Print the output of a managed plugin.",

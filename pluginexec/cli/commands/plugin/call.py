@@ -20,7 +20,7 @@ from pluginexec.host.managed.manager import ManagedHost
 @click.command(name="call")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
-    help="Fail if the answer takes longer.",
+    help="Fail unless it answers within this time.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_enabled)
 @click.argument("method", metavar="METHOD")

@@ -17,7 +17,7 @@ from pluginexec.host.managed.manager import DISABLE_TIMEOUT, ManagedHost
 )  # fmt: skip
 @click.option(
     "--time", "--timeout", "-t", "timeout", type=click.FloatRange(min=0), default=DISABLE_TIMEOUT, show_default=True,
-    metavar="SECONDS", help="Time until it is killed.",
+    metavar="SECONDS", help="Time to wait before it is killed.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_enabled)
 @click.pass_obj

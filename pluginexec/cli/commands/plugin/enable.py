@@ -13,7 +13,7 @@ from pluginexec.host.managed.manager import ENABLE_TIMEOUT, ManagedHost
 @click.command(name="enable")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=ENABLE_TIMEOUT, show_default=True, metavar="SECONDS",
-    help="Fail if it has not answered by then.",
+    help="Fail unless it answers within this time.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_disabled)
 @click.pass_obj

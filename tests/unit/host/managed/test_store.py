@@ -86,22 +86,22 @@ def test_a_name_that_is_taken_is_refused_and_its_plugin_untouched(
 
 
 def test_of_two_that_create_one_name_at_the_same_time_one_does(store: ManagedStore, bundle: Path) -> None:
-    together, told = threading.Barrier(2), list[str]()
+    together, results = threading.Barrier(2), list[str]()
 
     def create() -> None:
         together.wait(PATIENCE)
         try:
             store.create(Managed("vol", NOW), bundle)
-            told.append("created")
+            results.append("created")
         except PluginExecError as error:
-            told.append(type(error).__name__)
+            results.append(type(error).__name__)
 
     threads = [threading.Thread(target=create) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert sorted(told) == ["AlreadyExists", "created"]
+    assert sorted(results) == ["AlreadyExists", "created"]
     assert left(store) == ["vol"]
 
 
@@ -132,7 +132,7 @@ def test_nothing_is_deleted_while_something_stays_mounted(
     (remains,) = left(store)
     assert (store.root / "managed" / remains / "bundle" / "config.json").exists()
     monkeypatch.undo()
-    store._clear_away()
+    store._remove_drafts()
     assert left(store) == []
 
 
