@@ -359,3 +359,13 @@ def test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_di
     assert status.exit_code == 0
     assert nothing_is_left(after, client, root_dir)
     wait_until(lambda: not psutil.pid_exists(pid), "its end")
+
+
+def test_a_plugin_of_the_executor_with_this_id_is_left_alone(
+    new_plugin: NewPlugin, executor: Executor, shell: Callable[..., dict[str, Any]], id: str
+) -> None:
+    executor.create(id, shell(id, "exec sleep 1000"), None, None)
+    with pytest.raises(AlreadyExists):
+        new_plugin("volume", id=id).enable()
+    assert executor.is_running(id)
+    executor.stop(id, 0)
