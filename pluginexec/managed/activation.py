@@ -1,157 +1,152 @@
-"""The lives of one plugin: each from the making of its directories to its answer on the socket, and to its end."""
+"""Enable a plugin: start its container, wait for its socket, and call ``Plugin.Activate``."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Protocol
 
-from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
-from pluginexec.executor.executor import Executor
+from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.managed.client import Ended, activate, wait_for_socket
 from pluginexec.managed.config import PluginConfig
 from pluginexec.managed.directories import PluginDirectories
-from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.settings import Settings
 from pluginexec.managed.spec import init_spec
 from pluginexec.types import ExitStatus
 
+log = logging.getLogger(__name__)
+
 STOP_TIMEOUT = 10.0
-"""Seconds from SIGTERM to SIGKILL, as docker's."""
+"""Seconds from SIGTERM to SIGKILL, as in docker."""
 ABORT_TIMEOUT = 2.0
-"""The same for a plugin that never answered: nothing was entrusted to it yet."""
+"""The same for a plugin that never answered: it holds no data yet."""
+
+
+class PluginContainer(Protocol):
+    """The container of a plugin, attached to this process or in the background."""
+
+    def start(self, spec: dict[str, Any]) -> None:
+        """Prepare the directories of the plugin, and start its container."""
+
+    def hold(self) -> AbstractContextManager[InitProcess | None]:
+        """Hold the init process by a pidfd; ``None`` if it has ended."""
+
+    def exit_status(self, init: InitProcess | None) -> ExitStatus:
+        """Wait until the exit was processed, and return it; ``init`` is what ``hold`` returned."""
+
+    def last_output(self) -> str:
+        """Return the end of what the plugin has printed since its start."""
+
+    def abort(self) -> None:
+        """End what ``start`` has started, if anything, and clear the directories."""
 
 
 class PluginRunner:
-    """Starts a plugin, again and again, one life at a time."""
+    """Starts a plugin and waits until it answers; a failure leaves nothing of it.
+
+    ``hint``, if given, is the hint of an error that concerns a started plugin.
+    """
 
     def __init__(
         self,
-        executor: Executor,
+        container: PluginContainer,
         id: str,
         config: PluginConfig,
         rootfs: Path,
-        places: PluginDirectories,
-        words: OutputTail,
+        directories: PluginDirectories,
+        *,
+        hint: str | None = None,
     ) -> None:
-        self._executor = executor
+        self._container = container
         self._id = id
         self._config = config
         self._rootfs = rootfs
-        self._directories = places
-        self._words = words
-
-    @property
-    def socket(self) -> Path:
-        """Where the plugin listens."""
-        return self._directories.exec_dir / self._config.socket
+        self._directories = directories
+        self._hint = hint
 
     def start(self, settings: Settings, timeout: float, cancel: int | None = None) -> list[str]:
-        """Start the plugin, and return what it implements; a failure leaves nothing of it.
+        """Start the plugin, and return what it implements.
 
-        ``cancel`` is a descriptor that is readable once nobody wants it any more.
+        ``cancel`` is a descriptor that becomes readable when the plugin is not wanted after all.
         """
-        spec = init_spec(
-            self._config,
-            settings,
-            id=self._id,
-            rootfs=self._rootfs,
-            exec_dir=self._directories.exec_dir,
-            propagated_mount=self._directories.propagated_mount,
-        )
-        self._directories.prepare(self._config)
+        with self._aborting():
+            spec = init_spec(
+                self._config,
+                settings,
+                id=self._id,
+                rootfs=self._rootfs,
+                exec_dir=self._directories.exec_dir,
+                propagated_mount=self._directories.propagated_mount,
+            )
+            self._container.start(spec)
+            return self._activate(timeout, cancel)
+
+    def activate(self, timeout: float) -> list[str]:
+        """Return what a plugin implements that was started before."""
+        with self._aborting():
+            return self._activate(timeout, None)
+
+    def abort(self) -> None:
+        """End the plugin after a failure; if that fails too, only log it, for the first error matters more."""
         try:
-            self._words.begin()
-            self._executor.create(self._id, spec, self._words.stdout, self._words.stderr)
-            return self._greeted(timeout, cancel)
+            self._container.abort()
+        except PluginExecError as error:
+            log.warning("%s", error)
+
+    @contextlib.contextmanager
+    def _aborting(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
-            self._directories.clear()
+            self.abort()
             raise
 
-    def stop(self, timeout: float) -> ExitStatus | None:
-        """End the plugin, and clear its directories; return how it ended, also where that was before."""
-        status: ExitStatus | None = None
+    def _activate(self, timeout: float, cancel: int | None) -> list[str]:
         try:
-            status = self._executor.stop(self._id, timeout)
-        except NotFound:
-            # It has ended; or the executor was closed, which says so now, and leaves it running.
-            if self.take_over():
-                status = self._executor.stop(self._id, timeout)
-            else:
-                with contextlib.suppress(NotFound):
-                    status = self._executor.exit_status(self._id)
-        self._directories.clear()
-        return status
+            return self._wait_for_answer(timeout, cancel)
+        except PluginExecError as error:
+            error.hint = error.hint or self._hint
+            raise
 
-    def take_over(self) -> bool:
-        """Look for a life that somebody else has left; return whether it goes on, and is the executor's now."""
-        if not self._directories.exec_dir.exists():
-            return False
-        try:
-            if self._executor.restore(self._id, self._words.stdout, self._words.stderr):
-                return True
-        except AlreadyExists:
-            return True
-        self._directories.clear()
-        return False
-
-    def _greeted(self, timeout: float, cancel: int | None) -> list[str]:
+    def _wait_for_answer(self, timeout: float, cancel: int | None) -> list[str]:
         deadline = time.monotonic() + timeout
-        try:
-            with held(self._executor, self._id) as init:
+        socket = self._directories.socket(self._config)
+        with self._container.hold() as init:
+            try:
                 if init is None:
-                    raise self._death()
-                try:
-                    with _any_of(init.pidfd, cancel) as ended:
-                        wait_for_socket(self.socket, timeout=timeout, ended=ended)
-                    return activate(self.socket, self._config, max(0.001, deadline - time.monotonic()))
-                except (Ended, Unavailable) as error:
-                    if init.has_ended():
-                        raise self._death() from error
+                    raise Ended("it ended before it listened")
+                with _either(init.pidfd, cancel) as ended:
+                    wait_for_socket(socket, timeout=timeout, ended=ended)
+                return activate(socket, self._config, max(0.001, deadline - time.monotonic()))
+            except (Ended, Unavailable) as error:
+                if init and not init.has_ended():
                     raise
-        except BaseException:
-            with contextlib.suppress(NotFound):
-                self._executor.stop(self._id, ABORT_TIMEOUT)
-            raise
+                raise self._exit_error(init) from error
 
-    def _death(self) -> PluginExecError:
-        """Wait until its end was dealt with, and return the error that tells of it."""
-        status = self._executor.wait(self._id)
-        words = self._words.text()
-        said = f"its last output: {words}" if words else "it printed nothing"
-        return FailedPrecondition(f"it {how_it_ended(status)} before it was ready; {said}")
+    def _exit_error(self, init: InitProcess | None) -> PluginExecError:
+        """Wait until the exit was processed, and return the error that reports it."""
+        status = self._container.exit_status(init)
+        text = self._container.last_output()
+        output = f"its last output: {text}" if text else "it printed nothing"
+        return FailedPrecondition(f"it {how_it_ended(status)} before it was ready; {output}")
 
 
 def how_it_ended(status: ExitStatus) -> str:
-    """Return the verb and what is known."""
+    """Return the verb, and what is known of the exit."""
     if status.exit_code is None:
-        return "ended, nobody knows how,"
-    return f"ended with exit code {status.exit_code}" + (", out of memory," if status.oom_killed else "")
+        return "ended with an unknown exit code"
+    return f"ended with exit code {status.exit_code}" + (" (out of memory)" if status.oom_killed else "")
 
 
 @contextlib.contextmanager
-def held(executor: Executor, id: str) -> Iterator[InitProcess | None]:
-    """Hold the process of a plugin; ``None`` if it has ended."""
-    init = None
-    with contextlib.suppress(NotFound):
-        init = InitProcess.open(executor.pid(id))
-        # It is the plugin's, and not one that has got its number, only if the plugin had not ended by now.
-        if init and not executor.is_running(id):
-            init.close()
-            init = None
-    try:
-        yield init
-    finally:
-        if init:
-            init.close()
-
-
-@contextlib.contextmanager
-def _any_of(descriptor: int, other: int | None) -> Iterator[int]:
-    """Give a descriptor that is readable once one of two is."""
+def _either(descriptor: int, other: int | None) -> Iterator[int]:
+    """Yield a descriptor that is readable once either of two is."""
     with contextlib.closing(select.epoll()) as epoll:
         for each in (descriptor, other):
             if each is not None:

@@ -1,4 +1,4 @@
-"""Talk to a plugin: wait for its socket, and call it, by http over that socket, as docker does."""
+"""Wait for the socket of a plugin, and call its methods by http over that socket, as docker does."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from pluginexec.managed.config import PluginConfig, capability_of
 _ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 _METHOD = re.compile(r"/?[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*")
 _CHUNK = 1 << 16
-# Of a text that is no JSON, such as a page of a web server: what a person reads of it.
+# Characters shown of an error text that is not JSON, such as the page of a web server.
 _SHOWN = 500
-# No event tells of listen(2), which most servers call microseconds after bind(2) has made the file.
+# inotify does not report listen(2), which most servers call microseconds after bind(2) has created the file.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
@@ -44,11 +44,11 @@ class Ended(FailedPrecondition):
 
 
 def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
-    """Return once something listens on a socket; its directory must be there.
+    """Wait until a process listens on a socket; the directory of the socket must exist.
 
-    ``ended`` is a pidfd, or another descriptor, that is readable once nobody will listen any more: then ``Ended`` is
-    raised at once. Raises ``DeadlineExceeded`` after ``timeout`` seconds. The directory is watched, so that neither is
-    noticed late.
+    ``ended`` is a pidfd, or another descriptor, that becomes readable when waiting is pointless: then ``Ended`` is
+    raised at once. Raises ``DeadlineExceeded`` after ``timeout`` seconds. inotify watches the directory, so that the
+    socket is noticed at once, too.
     """
     deadline = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
     pause = _FIRST_PAUSE
@@ -59,7 +59,7 @@ def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
         while (there := _listens(path)) is not True:
             left = deadline - time.monotonic()
             if left <= 0:
-                what = "it has made the file, but does not listen" if there is False else "there is no such file"
+                what = "the file exists, but it does not listen" if there is False else "no such file"
                 raise DeadlineExceeded(f"no answer on its socket {path.name!r} within {timeout:g} s: {what}")
             ready = [descriptor for descriptor, _ in poll.poll(1000 * (left if there is None else min(left, pause)))]
             if ended in ready:
@@ -89,7 +89,7 @@ def _discard(events: int) -> None:
 
 
 def _listens(path: Path) -> bool | None:
-    """Tell whether something listens on a socket; ``None`` if there is not even a file."""
+    """Return whether a process listens on a socket; ``None`` if there is no such file."""
     try:
         with _connected(path, None):
             return True
@@ -98,11 +98,11 @@ def _listens(path: Path) -> bool | None:
     except ConnectionRefusedError:
         return False
     except OSError as error:
-        raise _no_connection(path, error) from error
+        raise _connection_error(path, error) from error
 
 
 def _connected(path: Path, timeout: float | None) -> _socket.socket:
-    """Return a connection to a socket, however long its path is: the kernel takes 107 bytes."""
+    """Connect to a socket; its path may be longer than the 107 bytes that the kernel takes."""
     sock = _socket.socket(_socket.AF_UNIX)
     try:
         directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -117,14 +117,14 @@ def _connected(path: Path, timeout: float | None) -> _socket.socket:
     return sock
 
 
-def _no_connection(path: Path, error: OSError) -> PluginExecError:
-    said = (error.strerror or str(error)).lower()
-    kind = PermissionDenied if error.errno in (errno.EACCES, errno.EPERM) else Unavailable
-    return kind(f"no connection to its socket {path.name!r}: {said}")
+def _connection_error(path: Path, error: OSError) -> PluginExecError:
+    reason = (error.strerror or str(error)).lower()
+    error_type = PermissionDenied if error.errno in (errno.EACCES, errno.EPERM) else Unavailable
+    return error_type(f"connection to its socket {path.name!r} failed: {reason}")
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection over a socket of the file system, whose every step ends by a deadline."""
+    """A connection over a Unix socket; a deadline bounds all its steps together."""
 
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("plugin")
@@ -136,8 +136,8 @@ class _Connection(http.client.HTTPConnection):
         """Connect."""
         self._socket = self.sock = _connected(self._path, max(0.001, self._deadline - time.monotonic()))
 
-    def hurry(self) -> None:
-        """Give the next step no more than what is left of the time."""
+    def limit_next_step(self) -> None:
+        """Limit the next step to the time that is left; raise ``TimeoutError`` if none is."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -148,29 +148,29 @@ class _Connection(http.client.HTTPConnection):
 def call(socket: Path, method: str, body: object = None, *, timeout: float = 30.0) -> Any:
     """Call a method of a plugin, such as ``VolumeDriver.Create``, and return its answer.
 
-    ``body`` is anything that JSON can hold; ``None`` sends an empty one. The answer is what its JSON says, ``None`` if
-    it is empty, and ``bytes`` where it is another kind of data, such as the stream of ``LogDriver.ReadLogs``. Raises:
+    ``body`` is anything that JSON can hold; ``None`` sends an empty one. The answer is its parsed JSON, ``None`` if it
+    is empty, and ``bytes`` if it is another type of data, such as the stream of ``LogDriver.ReadLogs``. Raises:
 
-    - ``Unknown``: with what the plugin said in ``Err``, or of another failure of its own;
+    - ``Unknown``: the plugin answered with an ``Err``, or failed in another way;
     - ``NotFound``: it has no such method;
-    - ``InvalidArgument``: the method is no name, or the body is not for JSON;
-    - ``Unavailable``: nothing listens, or the connection broke;
-    - ``DeadlineExceeded``: no whole answer within ``timeout`` seconds; whether it was done is not known.
+    - ``InvalidArgument``: the method name is invalid, or the body cannot be encoded as JSON;
+    - ``Unavailable``: no process listens, or the connection broke;
+    - ``DeadlineExceeded``: no complete answer within ``timeout`` seconds; the call may have taken effect.
     """
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
-        raise InvalidArgument(f"method {shown(method)} is no name of one; write it as VolumeDriver.Create")
+        raise InvalidArgument(f"invalid method {shown(method)}; write it as VolumeDriver.Create")
     connection = _Connection(Path(socket), timeout)
     try:
-        status, kind, data = _exchange(connection, method.lstrip("/"), _encoded(body))
+        status, content_type, data = _exchange(connection, method.lstrip("/"), _encoded(body))
     except TimeoutError as error:
         raise DeadlineExceeded(f"no answer to {method} within {timeout:g} s") from error
     except OSError as error:
-        raise _no_connection(Path(socket), error) from error
+        raise _connection_error(Path(socket), error) from error
     except http.client.HTTPException as error:
         raise Unavailable(f"the answer to {method} is not http: {type(error).__name__}: {error}") from error
     finally:
         connection.close()
-    return _answer(method, status, kind, data)
+    return _answer(method, status, content_type, data)
 
 
 def _encoded(body: object) -> bytes:
@@ -179,57 +179,56 @@ def _encoded(body: object) -> bytes:
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the body cannot be written as json: {error}") from error
+        raise InvalidArgument(f"cannot encode the body as json: {error}") from error
 
 
 def _exchange(connection: _Connection, method: str, body: bytes) -> tuple[int, str, bytes]:
     headers = {"Accept": _ACCEPT, "Content-Type": _ACCEPT, "Connection": "close"}
     connection.request("POST", f"/{method}", body, headers)
-    connection.hurry()
+    connection.limit_next_step()
     with connection.getresponse() as response:
         data = bytearray()
-        while not response.isclosed():  # newer Pythons close it with the last byte
-            connection.hurry()
+        while not response.isclosed():  # newer Python versions close it after the last byte
+            connection.limit_next_step()
             chunk = response.read1(_CHUNK)
             if not chunk:
                 break
             data += chunk
-        if response.length:  # read1 takes the end of the connection for that of the answer
+        if response.length:  # read1 does not raise if the connection ends before the answer
             raise http.client.IncompleteRead(bytes(data), response.length)
         return response.status, response.getheader("Content-Type", ""), bytes(data)
 
 
-def _answer(method: str, status: int, kind: str, data: bytes) -> Any:
+def _answer(method: str, status: int, content_type: str, data: bytes) -> Any:
     try:
         answer = json.loads(data) if data.strip() else None
         is_json = True
     except (ValueError, RecursionError):
         answer, is_json = None, False
-    said = answer.get("Err") if isinstance(answer, dict) else None
-    if said or status != http.client.OK:
-        text = said if isinstance(said, str) and said else data[:_SHOWN].decode(errors="replace").strip()
+    err = answer.get("Err") if isinstance(answer, dict) else None
+    if err or status != http.client.OK:
+        text = err if isinstance(err, str) and err else data[:_SHOWN].decode(errors="replace").strip()
         missing = status == http.client.NOT_FOUND
         raise (NotFound if missing else Unknown)(f"{method} failed: {text or f'http status {status}'}")
     if is_json:
         return answer
-    if kind.partition(";")[0].strip().lower() in ("", "text/plain", "application/json", _ACCEPT):
+    if content_type.partition(";")[0].strip().lower() in ("", "text/plain", "application/json", _ACCEPT):
         raise Unknown(f"the answer to {method} is not json: {shown(data)}")
     return data
 
 
 def activate(socket: Path, config: PluginConfig, timeout: float) -> list[str]:
-    """Call ``Plugin.Activate``, and return what the plugin says that it implements.
+    """Call ``Plugin.Activate``, and return what the plugin implements.
 
-    Raises what ``call`` does, and ``FailedPrecondition`` unless each of the configuration's ``interface.types`` is
-    among that.
+    Raises what ``call`` does, and ``FailedPrecondition`` if one of the configuration's ``interface.types`` is missing.
     """
     answer = call(socket, "Plugin.Activate", timeout=timeout)
     implements = answer.get("Implements") if isinstance(answer, dict) else None
     if not isinstance(implements, list) or not all(isinstance(each, str) for each in implements):
         raise FailedPrecondition("its answer to Plugin.Activate has no list of strings 'Implements'")
-    told = {each.lower() for each in implements}
-    missing = [each for each in config.types if capability_of(each) not in told]
+    answered = {each.lower() for each in implements}
+    missing = [each for each in config.types if capability_of(each) not in answered]
     if missing:
-        said = ", ".join(implements) or "nothing"
-        raise FailedPrecondition(f"interface.types names {', '.join(missing)}, but Plugin.Activate tells of {said}")
+        names = ", ".join(implements) or "nothing"
+        raise FailedPrecondition(f"interface.types has {', '.join(missing)}, but Plugin.Activate answered {names}")
     return implements

@@ -1,8 +1,8 @@
-"""Docker's plugin configuration, the ``config.json`` beside ``rootfs/``: read, and checked as a whole.
+"""Read and validate docker's plugin configuration, the ``config.json`` beside ``rootfs/``.
 
-The fields are those of docker's PluginConfig. Their names are taken in any case, as Go takes them: the files that
-people write say ``workdir``, what ``docker plugin inspect`` prints says ``WorkDir``. A field that is not known is
-ignored, as docker does, but said in the log: it may be a known one that is misspelled.
+The fields are those of docker's PluginConfig. Their names are not case-sensitive, as in Go: people write ``workdir``,
+``docker plugin inspect`` prints ``WorkDir``. An unknown field is ignored, as docker does, but logged: it may be a
+misspelled one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 _PROTOCOLS = ("", "moby.plugins.http/v1")
 _TYPE = re.compile(r"[^/]+\.[^./]+(/[^/]*)?")
 _LARGEST_ID = (1 << 32) - 2
-# What docker keeps there, and has no meaning for a plugin that runs.
+# Docker stores these; they have no effect on a running plugin.
 _UNUSED = ("description", "documentation", "dockerversion", "rootfs")
 _KINDS: dict[type, str] = {str: "a string", bool: "a boolean", int: "a number", list: "a list", dict: "an object"}
 
@@ -40,7 +40,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What follows the entrypoint."""
+    """The arguments after the entrypoint."""
 
     name: str = ""
     settable: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Mount:
 
     @property
     def is_bind(self) -> bool:
-        """Whether it is a bind mount, by runc's test."""
+        """Whether it is a bind mount, as runc decides it."""
         return self.type == "bind" or bool({"bind", "rbind"}.intersection(self.options))
 
 
@@ -75,16 +75,16 @@ class Device:
 
 @dataclass(frozen=True)
 class PluginConfig:
-    """A checked configuration; ``load_config`` makes it.
+    """A valid configuration, as ``load_config`` returns it.
 
     - ``types``: what the plugin implements, such as ``docker.volumedriver/1.0``; ``socket``: the name of its socket
       under ``/run/docker/plugins``;
     - ``entrypoint``, ``args``, ``env``, ``workdir``: its command;
-    - ``uid``, ``gid``: who it runs as; docker ignores them, and we do not;
-    - ``network``: ``host``, another type, or empty; ``pid_host``, ``ipc_host``: no namespaces of its own;
-    - ``mounts``, ``propagated_mount``: what it sees of the host, and where what it mounts is seen by the host;
+    - ``uid``, ``gid``: the user it runs as; docker ignores them, this package does not;
+    - ``network``: ``host``, another type, or empty; ``pid_host``, ``ipc_host``: whether it has the host's;
+    - ``mounts``, ``propagated_mount``: what it sees of the host, and the directory whose mounts the host sees;
     - ``capabilities``, ``devices``, ``allow_all_devices``: what it may do;
-    - ``content``: the whole of it, as it was read.
+    - ``content``: the whole object, as it was read.
     """
 
     types: tuple[str, ...]
@@ -107,16 +107,16 @@ class PluginConfig:
 
 
 def capability_of(interface_type: str) -> str:
-    """Return what ``docker.volumedriver/1.0`` is called in ``Plugin.Activate``, in small letters: ``volumedriver``."""
+    """Return the capability of a type in lower case: ``volumedriver`` of ``docker.volumedriver/1.0``."""
     return interface_type.partition("/")[0].rpartition(".")[2].lower()
 
 
 def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bool = False) -> PluginConfig:
-    """Return the checked configuration of ``source``: a dict, the path of a ``config.json``, or the directory of one.
+    """Return the validated configuration of ``source``: a dict, the path of a ``config.json``, or its directory.
 
-    With ``quiet``, unknown fields are not said in the log, for they were before. Raises ``InvalidArgument`` in one line
-    that names the file and every field that is wrong, each with what to put there; ``PermissionDenied`` where this user
-    may not read the file.
+    With ``quiet``, unknown fields are not logged, because they were before. Raises ``InvalidArgument`` with one line
+    that names the file and every invalid field, each with what to put there; ``PermissionDenied`` if this user may not
+    read the file.
     """
     if isinstance(source, Mapping):
         content, name = plain_json(source, "plugin config"), "plugin config"
@@ -130,7 +130,7 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bo
     if problems:
         raise InvalidArgument(f"{name}: {'; '.join(problems)}")
     for unknown in wrong if not quiet else ():
-        log.warning("%s: field %s is not known, and ignored", name, unknown.removeprefix("?"))
+        log.warning("%s: ignoring unknown field %s", name, unknown.removeprefix("?"))
     return config
 
 
@@ -324,7 +324,7 @@ _Named = TypeVar("_Named", Variable, Mount, Device)
 
 
 def _distinct(name: str, top: _Section, items: list[_Named]) -> tuple[_Named, ...]:
-    """Return the items; what has a name twice could be set only once."""
+    """Return the items; two of one name are an error, because ``set`` could change only one of them."""
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
         if item.name and seen.setdefault(item.name, index) != index:

@@ -1,10 +1,10 @@
-"""The directories of one plugin on the host: the one for its socket, and the one in which its mounts appear.
+"""The directories of one plugin on the host: for its socket, and for the mounts that it shares with the host.
 
 ::
 
     DIRECTORY/
       exec/                the plugin's /run/docker/plugins, with its socket
-      propagated-mount/    a shared mount while the plugin is enabled, where its configuration asks for that
+      propagated-mount/    a shared mount while the plugin is enabled, if its configuration has a propagatedmount
 """
 
 from __future__ import annotations
@@ -24,22 +24,26 @@ log = logging.getLogger(__name__)
 
 
 class PluginDirectories:
-    """The directories of one plugin, under one of its own."""
+    """The directories of one plugin, below a directory of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.exec_dir = directory / "exec"
         self.propagated_mount = directory / "propagated-mount"
 
-    def prepare(self, config: PluginConfig) -> None:
-        """Make the directories for a start, without the socket of the last life, and the shared mount.
+    def socket(self, config: PluginConfig) -> Path:
+        """Return the path of the plugin's socket on the host."""
+        return self.exec_dir / config.socket
 
-        Raises ``PermissionDenied`` where this user may not mount, and as files are refused.
+    def prepare(self, config: PluginConfig) -> None:
+        """Create the directories and the shared mount for a start, and remove the socket of the last run.
+
+        Raises ``PermissionDenied`` if this user may not mount, and what ``file_error`` returns for other failures.
         """
         try:
             self.clear()
             self.exec_dir.mkdir(mode=0o700, parents=True)
-            # Whom the plugin runs as must be able to make its socket.
+            # The user that the plugin runs as must be able to create its socket.
             os.chown(self.exec_dir, config.uid, config.gid)
             if config.propagated_mount:
                 self.propagated_mount.mkdir(mode=0o755, exist_ok=True)
@@ -53,30 +57,30 @@ class PluginDirectories:
             raise
 
     def clear(self) -> None:
-        """Unmount what the plugin has mounted, and our own mount; remove the socket. May be called at any time.
+        """Unmount what the plugin has mounted, and the shared mount; remove the socket. May be called at any time.
 
-        What the plugin has stored in its propagated mount, on this file system, stays.
+        Files that the plugin has stored in its propagated mount stay.
         """
         if not unmount_below(self.directory):
-            log.warning("something is still mounted below %s, which is left as it is", self.directory)
+            log.warning("something is still mounted below %s; not removing it", self.directory)
             return
         shutil.rmtree(self.exec_dir, ignore_errors=True)
         for path in (self.propagated_mount, self.directory):
-            with contextlib.suppress(OSError):  # never there, or something is stored in it
+            with contextlib.suppress(OSError):  # it does not exist, or something is stored in it
                 path.rmdir()
 
     def remove(self) -> None:
-        """Clear them, and remove what the plugin has stored; what others keep in the directory stays."""
+        """Clear the directories, and remove what the plugin has stored; other files in ``directory`` stay."""
         self.clear()
         if not mount_points_below(self.directory):
             shutil.rmtree(self.propagated_mount, ignore_errors=True)
-            with contextlib.suppress(OSError):  # never there, or something else is in it
+            with contextlib.suppress(OSError):  # it does not exist, or something else is in it
                 self.directory.rmdir()
 
 
 def unmount_below(directory: Path) -> bool:
-    """Unmount all that is mounted on a directory and below it, the last first; tell whether nothing is left."""
+    """Unmount all that is mounted on and below a directory, the last first; return whether nothing is left."""
     for point in reversed(mount_points_below(directory)):
-        with contextlib.suppress(OSError):  # went with another one, to which it was propagated
+        with contextlib.suppress(OSError):  # already unmounted by propagation from another one
             libc.unmount(point)
     return not mount_points_below(directory)

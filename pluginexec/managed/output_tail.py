@@ -1,4 +1,4 @@
-"""What a plugin printed last, for the error that says why it could not be enabled."""
+"""The end of a plugin's output, for the error that says why it could not be enabled."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pluginexec.streams.json_file import JsonFile
 from pluginexec.types import Sink, Writer
 
 KEPT = 1024
-"""Bytes that are kept of each stream."""
+"""Bytes kept of each stream."""
 
 
 class _Tail:
-    """A writer before another one, or before none; it keeps the end of what passes, and closes nothing."""
+    """Forwards to a writer, if there is one, and keeps the end of what was written; never closes the writer."""
 
     def __init__(self, writer: Writer | None) -> None:
         self._writer = writer
         self._kept = bytearray()
 
     def write(self, data: bytes, /) -> int | None:
-        taken = None
+        count = None
         try:
             if self._writer is not None:
-                taken = self._writer.write(data)
+                count = self._writer.write(data)
         finally:
-            self._kept += data if taken is None else data[:taken]
+            self._kept += data if count is None else data[:count]
             del self._kept[:-KEPT]
-        return taken
+        return count
 
     def close(self) -> None:
-        """Do nothing: the writer is there for the next life too."""
+        """Do nothing: the writer also serves the next run of the plugin."""
 
     def begin(self) -> None:
         self._kept.clear()
@@ -42,15 +42,15 @@ class _Tail:
 
 
 class _FileTail:
-    """The end of a file that a logger writes, from where it ended when this life began."""
+    """The end of a file that a logger writes, from its size when this run of the plugin began."""
 
     def __init__(self, path: str | os.PathLike[str], *, is_json: bool) -> None:
         self._path = Path(os.fsdecode(path))
         self._is_json = is_json
-        self._from = 0
+        self._start = 0
 
     def begin(self) -> None:
-        self._from = self._size()
+        self._start = self._size()
 
     def _size(self) -> int:
         try:
@@ -60,11 +60,11 @@ class _FileTail:
 
     def read(self) -> str:
         size = self._size()
-        begin = self._from if size >= self._from else 0  # it has been rotated
+        start = self._start if size >= self._start else 0  # the file was rotated
         try:
             with self._path.open("rb") as file:
-                # A line of JSON is longer than what it holds.
-                file.seek(max(begin, size - KEPT * (4 if self._is_json else 1)))
+                # A line of JSON is longer than the output in it.
+                file.seek(max(start, size - KEPT * (4 if self._is_json else 1)))
                 data = file.read().decode(errors="replace")
         except OSError:
             return ""
@@ -72,7 +72,7 @@ class _FileTail:
 
 
 def _unwrapped(data: str) -> str:
-    """Return what the lines of a log in docker's format hold; the first may be the end of one."""
+    """Return the output in lines of docker's log format; the first line may be incomplete."""
     text = ""
     for line in data.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -81,10 +81,10 @@ def _unwrapped(data: str) -> str:
 
 
 class OutputTail:
-    """The sinks of a plugin's streams, which serve each of its lives, and what went to them last.
+    """The sinks of a plugin's streams, the same for each of its runs, and the end of what was written to them.
 
-    ``stdout`` and ``stderr`` are what the executor is given. A stream that nobody wants is relayed all the same, to be
-    kept for a while, but not beside a ``JsonFile``, which stands alone.
+    ``stdout`` and ``stderr`` are the sinks for the executor. A stream without a sink is relayed all the same, to keep
+    its end; but not beside a ``JsonFile``, which cannot be combined with a writer.
     """
 
     def __init__(self, stdout: Sink, stderr: Sink) -> None:
@@ -103,14 +103,14 @@ class OutputTail:
         elif sink is not None or not alone:
             tail = _Tail(sink)
             self._tails.append(tail)
-            # One tail where both are the same: its order is that of the plugin.
+            # One tail if both sinks are the same, which keeps the order of the plugin.
             self.stdout, self.stderr = (tail if each is sink else each for each in (self.stdout, self.stderr))
 
     def begin(self) -> None:
-        """Forget what an earlier life said."""
+        """Forget the output of earlier runs."""
         for tail in self._tails:
             tail.begin()
 
     def text(self) -> str:
-        """Return the end of what this life has printed, of both streams."""
+        """Return the end of the output of this run, of both streams."""
         return "\n".join(text for tail in self._tails if (text := tail.read().strip()))

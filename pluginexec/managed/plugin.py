@@ -1,4 +1,4 @@
-"""A docker managed plugin, enabled and disabled without docker."""
+"""A docker managed plugin that is enabled in this process, without docker."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
 from pluginexec.managed.client import call
 from pluginexec.managed.config import PluginConfig, load_config
+from pluginexec.managed.container import AttachedContainer
 from pluginexec.managed.directories import PluginDirectories
 from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.restarter import PluginRestarter
@@ -29,7 +30,7 @@ from pluginexec.types import ExitStatus, Sink
 from pluginexec.validation import check_id
 
 START_TIMEOUT = 30.0
-"""Seconds until a plugin must have answered."""
+"""Seconds within which a plugin must answer."""
 
 
 class _State(Enum):
@@ -42,19 +43,19 @@ class _State(Enum):
 class ManagedPlugin:
     """A docker managed plugin: a volume, network, log or authorization plugin, say.
 
-    - ``executor``: what runs it;
+    - ``executor``: runs its container;
     - ``source``: what ``docker plugin create`` takes, a directory with ``config.json`` and ``rootfs/``, or its tar. A
-      directory is used as it is, so what the plugin writes is written there; a tar is unpacked under the executor's
-      root, and that is removed in the end;
+      directory is used in place, so what the plugin writes is written there; a tar is unpacked under the executor's
+      root, and the copy is removed in the end;
     - ``id``: its id in containerd; by default a new one;
     - ``settings``: as for ``set``;
-    - ``restart``: when it is started again after it has ended by itself: ``no``, ``on-failure[:N]``, ``always`` or
-      ``unless-stopped``, with docker's meaning and pauses;
-    - ``stdout``, ``stderr``: as in ``Executor.create``, but a writer is never closed, because it is there for each life
-      of the plugin. The end of a stream that goes to a writer, or nowhere, is kept by this process, for errors.
+    - ``restart``: whether to restart it after it has ended by itself: ``no``, ``on-failure[:N]``, ``always`` or
+      ``unless-stopped``, with docker's meaning and delays;
+    - ``stdout``, ``stderr``: as in ``Executor.create``, but a writer is never closed, because it serves every run of
+      the plugin. This process keeps the end of a stream without a file, for errors.
 
     A context manager: entering it enables the plugin, leaving it disables and removes it. All methods may be called
-    from any thread. Raises ``InvalidArgument`` for a configuration, a setting or a bundle that is wrong.
+    from any thread. Raises ``InvalidArgument`` for an invalid configuration, setting or bundle.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class ManagedPlugin:
         self._executor = executor
         self._directories = PluginDirectories(executor.root_dir / "managed" / self.id)
         self._unpacked: Path | None = None
-        """What is ours to remove."""
+        """The unpacked tar, which is removed in the end."""
         bundle = bundle_path(source)
         try:
             if not bundle.is_dir():
@@ -87,10 +88,11 @@ class ManagedPlugin:
             self._discard()
             raise
         self.implements: list[str] = []
-        """What it said at ``Plugin.Activate``."""
-        words = OutputTail(stdout, stderr)
-        self._runner = PluginRunner(executor, self.id, self.config, bundle / ROOTFS, self._directories, words)
-        self._keeper: PluginRestarter | None = None
+        """The answer to ``Plugin.Activate``."""
+        output = OutputTail(stdout, stderr)
+        self._container = AttachedContainer(executor, self.id, self.config, self._directories, output)
+        self._runner = PluginRunner(self._container, self.id, self.config, bundle / ROOTFS, self._directories)
+        self._restarter: PluginRestarter | None = None
         self._state = _State.DISABLED
         self._lock = threading.Lock()
 
@@ -103,7 +105,7 @@ class ManagedPlugin:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.remove()
 
@@ -112,62 +114,64 @@ class ManagedPlugin:
 
     @property
     def socket(self) -> Path:
-        """Where it listens while it is enabled, on the host."""
-        return self._runner.socket
+        """The path of its socket on the host, while it is enabled."""
+        return self._directories.socket(self.config)
 
     @property
     def enabled(self) -> bool:
-        """Whether it was enabled, and runs or will be started again."""
+        """Whether it was enabled, and runs or will be restarted."""
         if self._state is not _State.ENABLED:
             return False
-        if self._keeper:
-            return self._keeper.is_at_work
+        if self._restarter:
+            return self._restarter.is_active
         try:
             return self._executor.is_running(self.id)
         except NotFound:
             return False
 
     def enable(self, timeout: float = START_TIMEOUT) -> None:
-        """Start the plugin; return when it has answered on its socket that it implements what it should.
+        """Start the plugin, and wait until it answers on its socket that it implements its ``interface.types``.
 
         A failure leaves nothing behind. Raises what ``Executor.create`` does, and:
 
-        - ``FailedPrecondition``: it is enabled already; or it ended before it listened (the message has its exit code
+        - ``FailedPrecondition``: it is already enabled; or it ended before it listened (the message has its exit code
           and its last output), or implements something else;
-        - ``InvalidArgument``: a mount or a device must be set first, or is not there;
+        - ``InvalidArgument``: a mount or a device must be set first, or does not exist;
         - ``DeadlineExceeded``: it did not answer within ``timeout`` seconds;
-        - ``AlreadyExists``: a plugin of this id still runs, from an earlier process; ``disable`` ends that.
+        - ``AlreadyExists``: a plugin of this id still runs, started by an earlier process; ``disable`` ends it.
         """
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
-            if self._runner.take_over():
-                raise AlreadyExists("it runs already, of an earlier process or another object", hint="disable it first")
+            if self._container.take_over():
+                raise AlreadyExists(
+                    "it is already running, started by an earlier process or another object", hint="disable it first"
+                )
             self.implements = self._runner.start(self.settings, timeout)
             try:
                 if self._policy.name != "no":
-                    self._keeper = PluginRestarter(self._executor, self.id, self._policy, self._again)
+                    self._restarter = PluginRestarter(self._container, self.id, self._policy, self._restart)
             except BaseException:
-                self._runner.stop(STOP_TIMEOUT)
+                self._container.stop(STOP_TIMEOUT)
                 raise
             self._state = _State.ENABLED
 
     def disable(self, timeout: float = STOP_TIMEOUT) -> ExitStatus | None:
         """Stop the plugin: SIGTERM, ``timeout`` seconds, SIGKILL; return how it ended, ``None`` if it did not run.
 
-        What it has mounted for the host is unmounted, and its socket is removed. One of this id that runs since an
-        earlier process is stopped too. Raises ``DeadlineExceeded`` if even SIGKILL does not end it.
+        What it has mounted for the host is unmounted, and its socket is removed. A plugin of this id that an earlier
+        process has started is stopped too. Raises ``DeadlineExceeded`` if even SIGKILL does not end it.
         """
         with self._changing("disable", _State.DISABLING, _State.ENABLED, _State.DISABLED) as before:
-            keeper, self._keeper = self._keeper, None
-            if keeper:
-                keeper.stop()
-            if before is _State.DISABLED and not self._runner.take_over():
+            restarter, self._restarter = self._restarter, None
+            if restarter:
+                restarter.stop()
+            if before is _State.DISABLED and not self._container.take_over():
                 return None
-            status = self._runner.stop(timeout)
+            status = self._container.stop(timeout)
             self._state = _State.DISABLED
             return status
 
     def remove(self) -> None:
-        """Disable the plugin, if it is enabled, and remove what was unpacked for it and what it has stored."""
+        """Disable the plugin if it is enabled, and remove its unpacked tar and what it has stored."""
         self.disable()
         self._discard()
 
@@ -175,8 +179,8 @@ class ManagedPlugin:
         """Call a method, such as ``VolumeDriver.Create``, and return its answer, parsed.
 
         ``body`` is anything that JSON can hold. Raises ``FailedPrecondition`` if it is not enabled, ``Unknown`` with
-        what the plugin says in ``Err``, ``NotFound`` if it has no such method, ``Unavailable`` if the connection
-        breaks, and ``DeadlineExceeded`` without a whole answer within ``timeout`` seconds.
+        the plugin's ``Err``, ``NotFound`` if it has no such method, ``Unavailable`` if the connection breaks, and
+        ``DeadlineExceeded`` without a complete answer within ``timeout`` seconds.
         """
         try:
             if not self.enabled:
@@ -187,10 +191,10 @@ class ManagedPlugin:
             raise
 
     def set(self, *pairs: str) -> None:
-        """Change settings, in the words of ``docker plugin set``: ``DEBUG=1``, ``state.source=/srv``, ``args=-v -x``.
+        """Change settings, in the syntax of ``docker plugin set``: ``DEBUG=1``, ``state.source=/srv``, ``args=-v -x``.
 
         All of them are changed, or none. Raises ``FailedPrecondition`` unless the plugin is disabled, and
-        ``InvalidArgument`` for what the configuration does not have or does not call settable.
+        ``InvalidArgument`` for what is not in the configuration or not settable.
         """
         try:
             with self._lock:
@@ -201,12 +205,12 @@ class ManagedPlugin:
             error.operation, error.id = "set", self.id
             raise
 
-    def _again(self, cancel: int) -> None:
+    def _restart(self, cancel: int) -> None:
         self.implements = self._runner.start(self.settings, START_TIMEOUT, cancel)
 
     @contextlib.contextmanager
     def _changing(self, operation: str, during: _State, *allowed: _State) -> Iterator[_State]:
-        """Have the plugin to ourselves for an operation; if that does not set the state, it stays as it was."""
+        """Reserve the plugin for an operation; restore the state if the operation does not set one."""
         with self._lock:
             before = self._state
             if before in allowed:

@@ -1,4 +1,4 @@
-"""What a plugin's user may set, in the syntax of ``docker plugin set``."""
+"""The settings of a plugin, and their changes in the syntax of ``docker plugin set``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pluginexec.managed.config import PluginConfig
 class Settings:
     """The values that a plugin is enabled with.
 
-    ``env`` (``NAME=VALUE``) and ``args`` are whole; ``mounts`` (sources) and ``devices`` (paths) hold, by their names,
-    those that have a name and a value.
+    ``env`` (``NAME=VALUE``) and ``args`` are complete; ``mounts`` (sources) and ``devices`` (paths) have, by name, only
+    those with a name and a value.
     """
 
     env: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Settings:
-        """Return what ``to_json`` was made from."""
+        """Return the settings that ``to_json`` returned."""
         return cls(
             env=list(content["env"]),
             args=list(content["args"]),
@@ -44,7 +44,7 @@ class Settings:
 
 
 def default_settings(config: PluginConfig) -> Settings:
-    """Return the values of the configuration itself."""
+    """Return the values in the configuration."""
     return Settings(
         env=[f"{each.name}={each.value}" for each in config.env if each.value is not None],
         args=list(config.args.value),
@@ -56,10 +56,9 @@ def default_settings(config: PluginConfig) -> Settings:
 def changed(config: PluginConfig, settings: Settings, pairs: Iterable[str]) -> Settings:
     """Return ``settings`` with the changes of ``docker plugin set``; all of them, or none.
 
-    A pair is ``NAME[.FIELD]=VALUE``: an environment variable's (``DEBUG=1``), a mount's (``state.source=/srv``), a
-    device's (``disk.path=/dev/sdb``) or that of the arguments (``args=--verbose --fast``, split at single spaces).
-    ``FIELD`` may be left out. Raises ``InvalidArgument`` for a name that the configuration does not have, and for one
-    that it does not call settable.
+    A pair is ``NAME[.FIELD]=VALUE``, of an environment variable (``DEBUG=1``), a mount (``state.source=/srv``), a
+    device (``disk.path=/dev/sdb``) or the arguments (``args=--verbose --fast``, split at single spaces). ``FIELD`` is
+    optional. Raises ``InvalidArgument`` for a name that is not in the configuration or not settable.
     """
     if isinstance(pairs, str):
         raise InvalidArgument(f"settings must be a list of strings, not one: [{shown(pairs)}]")
@@ -79,7 +78,7 @@ def _parsed(pair: str) -> tuple[str, str, str]:
 
 
 def _changed(config: PluginConfig, settings: Settings, name: str, field: str, value: str) -> Settings:
-    # Docker's order: the first of them that has the name is meant.
+    # In docker's order: the first one with this name is changed.
     for variable in config.env:
         if variable.name == name:
             _check_settable(name, field, "value", variable.settable)

@@ -1,12 +1,12 @@
-"""From a plugin's configuration and settings to the OCI spec that it runs with, as moby's ``InitSpec`` makes it.
+"""Make the OCI spec of a plugin from its configuration and settings, as moby's ``InitSpec`` does.
 
-Where we differ from moby, on purpose:
+Deliberate differences from moby:
 
 - ``user`` is honoured; moby ignores it;
-- a mount of the plugin's own under ``/dev`` takes the place of the default one there, and nothing else goes; moby's
-  loop, which deletes from the list that it walks, drops the plugin's mount instead, depending on the order;
-- a capability that docker gives anyway is not listed twice;
-- the control group has a path of its own, under ``/pluginexec``, so that we can look into it.
+- a mount of the plugin under ``/dev`` replaces the default mount there, and no other; moby's loop deletes from the list
+  that it walks, and depending on the order drops the plugin's mount instead;
+- a capability that docker grants by default is not listed twice;
+- the cgroup has a path of its own, under ``/pluginexec``, so that its events and statistics can be read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pluginexec.managed.settings import Settings
 from pluginexec.validation import check_id
 
 PLUGINS_DIRECTORY = "/run/docker/plugins"
-"""Where a plugin makes its socket, in its own view."""
+"""The directory of a plugin's socket, as the plugin sees it."""
 
 # fmt: off
 _CAPABILITIES = (
@@ -40,7 +40,7 @@ _MOUNTS = (
     ("/dev/mqueue", "mqueue", "mqueue", _INERT),
     ("/dev/shm", "tmpfs", "shm", (*_INERT, "mode=1777")),
 )
-# Those of moby's newest version; an older one has fewer.
+# As in moby's newest version; older ones have fewer.
 _MASKED_PATHS = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
@@ -50,7 +50,7 @@ _MASKED_PATHS = (
 _READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NAMESPACES = ("mount", "network", "uts", "pid", "ipc")
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# For the names of other machines; docker does so with any type of network, none included.
+# For name resolution; docker mounts them with any type of network, also with "none".
 _NETWORK_FILES = ("/etc/hosts", "/etc/resolv.conf")
 
 
@@ -60,12 +60,12 @@ def init_spec(
     """Return the OCI spec of a plugin.
 
     - ``rootfs``: its root file system;
-    - ``exec_dir``: the directory of the host that it sees as ``/run/docker/plugins``, and makes its socket in;
-    - ``propagated_mount``: the directory of the host in which its mounts appear, where it asks for that; it must be a
-      shared mount when the plugin starts.
+    - ``exec_dir``: the directory of the host that it sees as ``/run/docker/plugins``, and creates its socket in;
+    - ``propagated_mount``: the directory of the host in which its mounts appear, if it has a propagated mount; this
+      must be a shared mount when the plugin starts.
 
-    Devices are looked up on this machine, now. Raises ``InvalidArgument`` for a mount or a device that was not set,
-    and for a device that is not there.
+    Devices are looked up on this machine, now. Raises ``InvalidArgument`` for a mount or a device that is not set, and
+    for a device that does not exist.
     """
     check_id(id)
     mounts = _defaults(config)
@@ -107,7 +107,7 @@ def _linux(config: PluginConfig, settings: Settings, id: str) -> dict[str, Any]:
     linux = {
         "resources": {"devices": [*allowed, *rules]},
         "cgroupsPath": f"/pluginexec/{id}",
-        "namespaces": [{"type": kind} for kind in _NAMESPACES if not shared.get(kind)],
+        "namespaces": [{"type": type} for type in _NAMESPACES if not shared.get(type)],
         "devices": devices,
         "maskedPaths": list(_MASKED_PATHS),
         "readonlyPaths": list(_READONLY_PATHS),
@@ -143,5 +143,5 @@ def _paths(config: PluginConfig, settings: Settings) -> Iterable[str]:
         yield path
 
 
-def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
-    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+def _mount(destination: str, type: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": type, "source": source, "options": list(options)}

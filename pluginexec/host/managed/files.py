@@ -1,33 +1,34 @@
-"""The files of one managed plugin of a root, and what must be there before it starts.
+"""The files of one managed plugin of a root, and the preparation of a start.
 
 ::
 
     ROOT/managed/NAME/
-      lock              flock: held by whoever enables, disables, sets or removes it
-      managed.json      how it is kept
-      bundle/           what it is: config.json, docker's PluginConfig, and rootfs/
-      settings.json     what it is enabled with
+      lock              flock: held while it is enabled, disabled, set or removed
+      managed.json      the options of its creation
+      bundle/           config.json, docker's PluginConfig, and rootfs/
+      settings.json     its settings, which `plugin set` changes
       exec/             its /run/docker/plugins, with its socket
       propagated-mount/ where its mounts appear on the host
-      activated.json    what it has answered to Plugin.Activate; there while it is enabled
+      activated.json    its answer to Plugin.Activate; exists while it is enabled
 
-Its record is ``ROOT/plugins/NAME``, made when it is enabled for the first time, with ``LABEL``; its logs are there.
+Its record is ``ROOT/plugins/NAME``, created with ``LABEL`` when it is first enabled; its logs are there.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluginexec.errors import FailedPrecondition
-from pluginexec.host.records import Record
+from pluginexec.errors import FailedPrecondition, NotFound
+from pluginexec.host.records import Record, Records
 from pluginexec.validation import check_id
 
 if TYPE_CHECKING:
     from pluginexec.managed.directories import PluginDirectories
 
 LABEL = "pluginexec.managed"
-"""The label of a managed plugin's record; its value is the name, which is the id, too."""
+"""The label of a managed plugin's record; its value is the name, which is also the id."""
 
 
 class ManagedFiles:
@@ -44,33 +45,42 @@ class ManagedFiles:
 
     @classmethod
     def of(cls, root: Path, name: str) -> ManagedFiles:
-        """Return those of a plugin of a root."""
+        """Return the files of a plugin of a root."""
         return cls(root / "managed" / check_id(name))
 
     @property
-    def places(self) -> PluginDirectories:
-        """Return where its socket and its mounts are."""
-        # Imported here, for all commands import this module, and few have to do with managed plugins.
+    def directories(self) -> PluginDirectories:
+        """Return the directories of its socket and its mounts."""
+        # Imported here, because all commands import this module, and few concern managed plugins.
         from pluginexec.managed.directories import PluginDirectories
 
         return PluginDirectories(self.directory)
 
     def exist(self) -> bool:
-        """Tell whether there is such a plugin."""
+        """Return whether there is such a plugin."""
         return self.managed.exists()
 
     def make_ready(self) -> None:
-        """Make the directories that a start needs; the plugin must not run.
+        """Create the directories that a start needs; the plugin must not run.
 
-        The socket of its last life goes: it would hinder the next from listening, and answer nobody.
+        The socket of the last run is removed, because the plugin could not bind while it exists.
         """
         from pluginexec.managed.config import load_config
 
-        self.places.prepare(load_config(self.bundle, quiet=True))
+        self.directories.prepare(load_config(self.bundle, quiet=True))
+
+
+def managed_record(records: Records, name: str) -> Record | None:
+    """Return the record of a managed plugin; ``None`` if it was never enabled."""
+    with suppress(NotFound):
+        record = records.record(name)
+        if record.labels.get(LABEL) == name:
+            return record
+    return None
 
 
 def managed_files(root: Path, record: Record) -> ManagedFiles | None:
-    """Return the files of a record's managed plugin; ``None`` if it is none, or its files are gone."""
+    """Return the files of a record's managed plugin; ``None`` if it is not managed, or has no files."""
     if record.labels.get(LABEL) != record.id:
         return None
     files = ManagedFiles.of(root, record.id)
@@ -78,6 +88,6 @@ def managed_files(root: Path, record: Record) -> ManagedFiles | None:
 
 
 def check_not_managed(root: Path, record: Record, operation: str, instead: str) -> None:
-    """Raise ``FailedPrecondition`` for what is not to be done to a managed plugin; ``instead`` is a hint."""
+    """Raise ``FailedPrecondition`` if the plugin is managed; the hint ``instead`` names the command to use."""
     if managed_files(root, record):
         raise FailedPrecondition("it is a managed plugin", operation=operation, id=record.id, hint=instead)

@@ -3,9 +3,9 @@
 ::
 
     ROOT/managed/
-      .lock             flock: held, for a moment, by whoever begins a draft or clears away old ones
-      NAME/             a plugin: ``managedfiles`` tells what is in it
-      .XXXX/            a draft, or what is left of one that is removed; its lock is held while one is at work
+      .lock             flock: held shortly while a draft is begun, or old drafts are removed
+      NAME/             a plugin: see ``files.py``
+      .XXXX/            a draft, or the rest of a removed plugin; its lock is held while a process works on it
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from pluginexec.validation import check_id
 log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT = 60.0
-"""Seconds that whoever enables or disables a plugin may have its lock: longer than they wait by default."""
+"""Seconds to wait for the lock of a plugin: longer than enabling or disabling takes by default."""
 
 
 @dataclass(frozen=True)
 class Managed:
-    """How a managed plugin is kept."""
+    """The name of a managed plugin, and the options that it was created with."""
 
     name: str
     created_at: datetime
@@ -58,21 +58,21 @@ class Managed:
 
 
 class ManagedStore:
-    """The managed plugins of a root. Every method raises ``NotFound`` for a name without one."""
+    """The managed plugins of a root. Every method raises ``NotFound`` for an unknown name."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = absolute(root)
         self._directory = self.root / "managed"
 
     def names(self) -> list[str]:
-        """List the names."""
+        """Return the names of all plugins."""
         return sorted(path.parent.name for path in self._directory.glob("[!.]*/managed.json"))
 
     def resolve(self, reference: str) -> str:
-        """Return the name that is meant: a name, or the beginning of just one."""
+        """Return the name for a reference: a name, or the beginning of exactly one."""
         name = resolve_prefix(reference, self.names())
         if name is None:
-            raise _missing(reference, f" (root {str(self.root)!r})")
+            raise _missing(reference, f" (root: {str(self.root)!r})")
         return name
 
     def files(self, name: str) -> ManagedFiles:
@@ -80,48 +80,48 @@ class ManagedStore:
         return ManagedFiles.of(self.root, name)
 
     def managed(self, name: str) -> Managed:
-        """Return how a plugin is kept."""
+        """Return the options that a plugin was created with."""
         content = self._read(name, self.files(name).managed)
         try:
             return Managed(**{**content, "created_at": datetime.fromisoformat(content["created_at"])})
         except (TypeError, ValueError, KeyError) as error:
-            raise _not_understood(name, error) from error
+            raise _unreadable(name, error) from error
 
     def config(self, name: str) -> PluginConfig:
-        """Return what it is."""
+        """Return its configuration."""
         return load_config(self.files(name).bundle, quiet=True)
 
     def settings(self, name: str) -> Settings:
-        """Return what it is enabled with."""
+        """Return its settings."""
         try:
             return Settings.from_json(self._read(name, self.files(name).settings))
         except (TypeError, ValueError, KeyError) as error:
-            raise _not_understood(name, error) from error
+            raise _unreadable(name, error) from error
 
     def write_settings(self, name: str, settings: Settings) -> None:
-        """Write down what it is to be enabled with; only the holder of the lock may."""
+        """Write its settings; the caller must hold the lock."""
         write_whole(self.files(name).settings, settings.to_json(), name)
 
     def implements(self, name: str) -> list[str] | None:
-        """Return what it has answered to Plugin.Activate; ``None`` if it is not enabled."""
+        """Return its answer to Plugin.Activate; ``None`` if it is not enabled."""
         if not self.files(name).activated.exists():
             return None
         return list(self._read(name, self.files(name).activated).get("implements") or [])
 
     def write_implements(self, name: str, implements: list[str]) -> None:
-        """Write down that it is enabled; only the holder of the lock may."""
+        """Write that it is enabled, and its answer; the caller must hold the lock."""
         write_whole(self.files(name).activated, {"implements": implements}, name)
 
     def create(self, managed: Managed, source: str | os.PathLike[str]) -> None:
-        """Make a plugin of a directory, or its tar, with ``config.json`` and ``rootfs/``: whole or not at all.
+        """Create a plugin from a directory, or its tar, with ``config.json`` and ``rootfs/``: completely or not at all.
 
-        Raises ``AlreadyExists`` for a name that is taken, ``InvalidArgument`` for a bundle that is wrong: all that is.
+        Raises ``AlreadyExists`` for a name that is taken, ``InvalidArgument`` with all errors of an invalid bundle.
         """
-        from pluginexec.managed.bundle import unpack  # which imports much that only this needs
+        from pluginexec.managed.bundle import unpack  # here, because it imports much that only this command needs
 
         files = self.files(managed.name)
         with self._draft() as draft:
-            self._refuse_taken(files)  # before all is copied
+            self._check_free(files)  # before everything is copied
             new = ManagedFiles(draft)
             config = load_config(unpack(source, new.bundle), quiet=True)
             write_whole(new.settings, default_settings(config).to_json(), managed.name)
@@ -129,31 +129,31 @@ class ManagedStore:
             try:
                 draft.rename(files.directory)
             except OSError as error:
-                self._refuse_taken(files)
+                self._check_free(files)
                 raise file_error(error, f"directory {str(files.directory)!r} cannot be made") from error
 
     def remove(self, name: str) -> None:
-        """Remove a plugin that does not run; only the holder of the lock may."""
+        """Remove a plugin that does not run; the caller must hold the lock."""
         files = self.files(name)
         try:
-            left = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
-            # From here on it is gone; its lock goes along, and whoever finds it free clears the rest away.
-            files.directory.rename(left)
-            _remove_tree(left)
+            removed = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
+            # Now the plugin is gone. Its lock moves too: if this process is killed, the next one removes the rest.
+            files.directory.rename(removed)
+            _remove_tree(removed)
         except OSError as error:
             raise file_error(error, f"directory {str(files.directory)!r} cannot be removed") from error
 
     @contextlib.contextmanager
     def changing(self, name: str) -> Iterator[None]:
-        """Hold the lock of a plugin; ``DeadlineExceeded`` if somebody else does for long."""
-        self._clear_away()
+        """Hold the lock of a plugin; raise ``DeadlineExceeded`` if another process holds it too long."""
+        self._remove_drafts()
         with held_lock(self.files(name).lock, _LOCK_TIMEOUT, name, _missing(name)):
             yield
 
     @contextlib.contextmanager
     def _draft(self) -> Iterator[Path]:
-        """Make a directory that is removed in the end, unless it was renamed; nobody else touches it meanwhile."""
-        self._clear_away()
+        """Create a directory that is removed in the end, unless it was renamed; its lock protects it from others."""
+        self._remove_drafts()
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
@@ -170,24 +170,24 @@ class ManagedStore:
             _remove_tree(draft)
             os.close(lock)
 
-    def _clear_away(self) -> None:
-        """Remove what those have left who were killed."""
+    def _remove_drafts(self) -> None:
+        """Remove the drafts of processes that were killed."""
         drafts = [path for path in self._directory.glob(".*") if path.is_dir()]
         if not drafts:
             return
         with self._locked():
             for draft in drafts:
                 try:
-                    self._clear(draft)
+                    self._remove_draft(draft)
                 except (OSError, PluginExecError) as error:
-                    log.warning("%s is left over, and cannot be removed: %s", draft, error)
+                    log.warning("cannot remove the leftover %s: %s", draft, error)
 
-    def _clear(self, draft: Path) -> None:
+    def _remove_draft(self, draft: Path) -> None:
         lock = None
-        with contextlib.suppress(FileNotFoundError):  # killed before it made one
+        with contextlib.suppress(FileNotFoundError):  # its process was killed before it created one
             lock = take_lock(draft / "lock", make=False)
             if lock is None:
-                return  # somebody is at work on it
+                return  # another process works on it
         try:
             _remove_tree(draft)
         finally:
@@ -198,19 +198,19 @@ class ManagedStore:
     def _locked(self) -> Iterator[None]:
         lock = await_lock(self._directory / ".lock", _LOCK_TIMEOUT)
         if lock is None:
-            raise DeadlineExceeded(f"another command is at work on {str(self._directory)!r}")
+            raise DeadlineExceeded(f"another command is changing {str(self._directory)!r}")
         try:
             yield
         finally:
             os.close(lock)
 
-    def _refuse_taken(self, files: ManagedFiles) -> None:
+    def _check_free(self, files: ManagedFiles) -> None:
         name = files.directory.name
         hint = "remove it first, or choose another name"
         if files.exist():
             raise AlreadyExists("plugin already exists", operation="create", id=name, hint=hint)
         if name in Records(self.root).ids():
-            problem = "another plugin has this id, which is not managed"
+            problem = "this id belongs to a plugin that is not managed"
             raise AlreadyExists(problem, operation="create", id=name, hint=hint)
 
     def _read(self, name: str, path: Path) -> dict[str, Any]:
@@ -221,16 +221,16 @@ class ManagedStore:
 
 
 def check_name(name: str) -> str:
-    """Return a name if it can be one: an id, and so without docker's ``/`` and ``:``."""
+    """Return a valid name: one that is an id, and so without docker's ``/`` and ``:``."""
     if "/" in name or ":" in name:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", name.removesuffix(":latest")).strip("-")
-        hint = f"use {plain!r}" if plain else "use another"
-        raise InvalidArgument(f"name {shown(name)} has a '/' or ':', which no id can have", hint=hint)
+        hint = f"use {plain!r}" if plain else "use another name"
+        raise InvalidArgument(f"name {shown(name)} contains '/' or ':', which an id cannot", hint=hint)
     return check_id(name)
 
 
 def _remove_tree(directory: Path) -> None:
-    """Remove a directory, unless something is mounted in it: what that is may be somebody's only copy."""
+    """Unmount what is mounted in a directory, and remove it; keep it if that fails, to delete no mounted data."""
     if not unmount_below(directory):
         raise OSError(errno.EBUSY, "something is still mounted in it", str(directory))
     with contextlib.suppress(FileNotFoundError):
@@ -238,8 +238,8 @@ def _remove_tree(directory: Path) -> None:
 
 
 def _missing(name: str, where: str = "") -> NotFound:
-    return NotFound(f"no such managed plugin: {shown(name)}{where}", hint="'pluginexec plugin ls' lists all")
+    return NotFound(f"no such managed plugin: {shown(name)}", hint=f"'pluginexec plugin ls' lists all{where}")
 
 
-def _not_understood(name: str, error: Exception) -> Unknown:
-    return Unknown(f"its files are not understood: {error}", id=name, hint="'pluginexec plugin rm' removes it")
+def _unreadable(name: str, error: Exception) -> Unknown:
+    return Unknown(f"cannot read its files: {error}", id=name, hint="'pluginexec plugin rm' removes it")

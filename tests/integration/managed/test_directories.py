@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import PermissionDenied
 from pluginexec.linux import libc
 from pluginexec.linux.mounts import mount_points_below
 from pluginexec.managed.config import load_config
@@ -102,16 +101,6 @@ def test_where_something_cannot_be_unmounted_nothing_is_removed(
     ]
     made.remove()
     assert not made.directory.exists()
-
-
-def test_a_start_that_cannot_mount_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(libc, "mount", refuse)
-    with pytest.raises(PermissionDenied, match="cannot be prepared: Operation not permitted"):
-        PluginDirectories(tmp_path / "x").prepare(CONFIG)
-    assert not (tmp_path / "x").exists()
 
 
 def test_the_mounts_of_others_with_a_similar_name_are_left_alone(tmp_path: Path) -> None:

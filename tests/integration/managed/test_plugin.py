@@ -30,7 +30,7 @@ from pluginexec import (
     Unknown,
 )
 from pluginexec.containerd.client import Client
-from pluginexec.managed import activation as lives
+from pluginexec.managed import activation
 from pluginexec.managed.client import wait_for_socket
 from tests.integration.managed.conftest import NewBundle, NewPlugin
 from tests.support.harness import PATIENCE, Buffer, wait_until
@@ -39,7 +39,7 @@ LONGER_THAN_ANY_TEST = 3600.0
 
 
 def nothing_is_left(plugin: ManagedPlugin, client: Client, root_dir: Path) -> bool:
-    """Tell whether a plugin has left no container, no mount and no file but its exit record."""
+    """Return whether a plugin has left no container, no mount and no file but its exit record."""
     assert plugin.id not in client.tasks()
     assert plugin.id not in client.containers()
     assert plugin.id not in Path("/proc/self/mountinfo").read_text()
@@ -125,8 +125,8 @@ FAILURES: tuple[tuple[str, object, type[Exception], str], ...] = (
     ("VolumeDriver.Create", {"Name": "x", "Opts": {"refuse": "yes"}}, Unknown, "refused, as was asked for"),
     ("VolumeDriver.Get", {"Name": "nobody"}, Unknown, "KeyError: 'nobody'"),
     ("VolumeDriver.Nonsense", None, NotFound, "no method VolumeDriver.Nonsense"),
-    ("/../etc\n", None, InvalidArgument, "is no name of one"),
-    ("VolumeDriver.Get", {1, 2}, InvalidArgument, "cannot be written as json"),
+    ("/../etc\n", None, InvalidArgument, "invalid method"),
+    ("VolumeDriver.Get", {1, 2}, InvalidArgument, "cannot encode the body as json"),
 )
 
 
@@ -166,22 +166,22 @@ def test_settings_are_changed_only_while_it_is_disabled_and_it_runs_with_them(
     assert Path(f"/proc/{process.pid}/root/dev/zero").is_char_device()
 
 
-def test_a_plugin_that_dies_while_it_is_waited_for_is_reported_with_its_exit_code_and_last_output(
+def test_a_plugin_that_ends_while_it_is_waited_for_is_reported_with_its_exit_code_and_last_output(
     new_plugin: NewPlugin, client: Client, root_dir: Path
 ) -> None:
     script = "import sys; print('this is why', flush=True); sys.exit('no such backend')"
     plugin = new_plugin("volume", script=script)
     with pytest.raises(FailedPrecondition) as raised:
         plugin.enable(timeout=LONGER_THAN_ANY_TEST)
-    said, _, words = str(raised.value).partition("; its last output: ")
-    assert said == f"enable {plugin.id!r}: it ended with exit code 1 before it was ready"
-    # Two pipes: nobody knows in which order they were written to.
-    assert words in ("this is why no such backend", "no such backend this is why")
+    problem, _, output = str(raised.value).partition("; its last output: ")
+    assert problem == f"enable {plugin.id!r}: it ended with exit code 1 before it was ready"
+    # Two pipes: the order in which they were written to is unknown.
+    assert output in ("this is why no such backend", "no such backend this is why")
     assert nothing_is_left(plugin, client, root_dir)
 
 
 @pytest.mark.parametrize("is_json", [True, False])
-def test_the_last_output_is_told_also_where_it_goes_to_a_file(
+def test_the_last_output_is_reported_also_if_it_goes_to_a_file(
     new_plugin: NewPlugin, tmp_path: Path, is_json: bool
 ) -> None:
     log = tmp_path / "log"
@@ -198,7 +198,7 @@ def test_a_plugin_that_implements_something_else_is_refused(
 ) -> None:
     interface = {"types": ["docker.volumedriver/1.0", "docker.authz/1.0"], "socket": "volume.sock"}
     plugin = new_plugin("volume", config={"interface": interface})
-    with pytest.raises(FailedPrecondition, match=r"docker\.authz/1\.0, but Plugin\.Activate tells of VolumeDriver"):
+    with pytest.raises(FailedPrecondition, match=r"docker\.authz/1\.0, but Plugin\.Activate answered VolumeDriver"):
         plugin.enable()
     assert nothing_is_left(plugin, client, root_dir)
 
@@ -207,9 +207,7 @@ OBEY = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 BIND = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/run/docker/plugins/volume.sock'); "
 
 
-@pytest.mark.parametrize(
-    ("begin", "says"), [("", "there is no such file"), (BIND, "it has made the file, but does not listen")]
-)
+@pytest.mark.parametrize(("begin", "says"), [("", "no such file"), (BIND, "the file exists, but it does not listen")])
 def test_a_plugin_that_does_not_listen_in_time_is_ended(
     new_plugin: NewPlugin, client: Client, root_dir: Path, begin: str, says: str
 ) -> None:
@@ -226,7 +224,7 @@ def test_a_plugin_that_goes_silent_after_it_listened_is_not_waited_for_for_ever(
     assert not plugin.enabled
 
 
-def test_a_socket_that_an_earlier_life_has_left_fools_nobody(
+def test_a_socket_that_an_earlier_run_has_left_is_not_used(
     new_plugin: NewPlugin, executor: Executor, root_dir: Path
 ) -> None:
     plugin = new_plugin("volume")
@@ -251,7 +249,7 @@ def test_an_interrupt_while_it_is_waited_for_leaves_nothing(
         wait_for_socket(path, **others)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lives, "wait_for_socket", interrupt)
+    monkeypatch.setattr(activation, "wait_for_socket", interrupt)
     plugin = new_plugin("volume")
     with pytest.raises(KeyboardInterrupt), plugin:
         pass
@@ -290,13 +288,13 @@ def test_it_is_enabled_by_one_of_many_who_try_at_once(new_plugin: NewPlugin) -> 
     assert plugin.call("VolumeDriver.List")["Err"] == ""
 
 
-def test_a_writer_serves_each_life_and_is_not_closed(new_plugin: NewPlugin) -> None:
+def test_a_writer_serves_each_run_and_is_not_closed(new_plugin: NewPlugin) -> None:
     writer = Buffer()
     plugin = new_plugin("volume", stdout=writer)
-    for life in (1, 2):
+    for runs in (1, 2):
         plugin.enable()
         plugin.disable()
-        assert writer.data == b"VolumeDriver listens\n" * life
+        assert writer.data == b"VolumeDriver listens\n" * runs
     assert writer.closings == 0
 
 
@@ -352,7 +350,7 @@ def test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_di
     pid = first.pid(id)
     first.close()
     after = ManagedPlugin(new_executor(), bundle, id=id)
-    with pytest.raises(AlreadyExists, match="it runs already, of an earlier process"):
+    with pytest.raises(AlreadyExists, match="it is already running, started by an earlier process"):
         after.enable()
     assert psutil.Process(pid).is_running()
     assert before.socket.exists()
@@ -361,3 +359,13 @@ def test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_di
     assert status.exit_code == 0
     assert nothing_is_left(after, client, root_dir)
     wait_until(lambda: not psutil.pid_exists(pid), "its end")
+
+
+def test_a_plugin_of_the_executor_with_this_id_is_left_alone(
+    new_plugin: NewPlugin, executor: Executor, shell: Callable[..., dict[str, Any]], id: str
+) -> None:
+    executor.create(id, shell(id, "exec sleep 1000"), None, None)
+    with pytest.raises(AlreadyExists):
+        new_plugin("volume", id=id).enable()
+    assert executor.is_running(id)
+    executor.stop(id, 0)

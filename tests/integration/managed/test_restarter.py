@@ -14,16 +14,16 @@ import pytest
 
 from pluginexec import Executor, FailedPrecondition, ManagedPlugin, PluginExecError
 from pluginexec.managed import plugin as managed_plugin
-from pluginexec.managed import restarter as keeper
+from pluginexec.managed import restarter
 from tests.integration.managed.conftest import NewBundle, NewPlugin
 from tests.support.harness import our_threads, wait_until
 
-COUNTED = "open('/srv/lives', 'a').write('x'); "
+COUNTED = "open('/srv/runs', 'a').write('x'); "
 SERVE = "import sys; sys.path.append('/plugin'); import volume; volume.main()"
 
 
 def answers(plugin: ManagedPlugin) -> bool:
-    """Tell whether a plugin can be called."""
+    """Return whether a plugin can be called."""
     with contextlib.suppress(PluginExecError):
         return bool(plugin.call("VolumeDriver.Capabilities"))
     return False
@@ -35,7 +35,7 @@ def test_a_plugin_that_was_killed_is_started_again_and_can_be_called(new_plugin:
     plugin.call("VolumeDriver.Create", {"Name": "data"})
     before = executor.pid(plugin.id)
     executor.signal(plugin.id, signal.SIGKILL)
-    wait_until(lambda: plugin.enabled and pid(executor, plugin.id) not in (0, before), "its next life")
+    wait_until(lambda: plugin.enabled and pid(executor, plugin.id) not in (0, before), "the restart")
     wait_until(lambda: answers(plugin), "its answer")
     assert plugin.call("VolumeDriver.List") == {"Volumes": [], "Err": ""}
     plugin.disable()
@@ -52,18 +52,18 @@ def pid(executor: Executor, id: str) -> int:
 def test_it_is_given_up_after_as_many_failures_as_the_policy_allows(
     new_plugin: NewPlugin, executor: Executor, new_bundle: NewBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Its first life serves, each further one fails at once.
-    script = f"{COUNTED}import os; os.path.getsize('/srv/lives') > 1 and sys.exit('worn out'); {SERVE}"
+    # It serves at the first start; each further start fails at once.
+    script = f"{COUNTED}import os; os.path.getsize('/srv/runs') > 1 and sys.exit('worn out'); {SERVE}"
     bundle = new_bundle("volume", script=f"import sys; {script}", mounts=mounts(new_bundle))
     plugin = new_plugin(bundle, restart="on-failure:2")
     plugin.enable()
     executor.signal(plugin.id, signal.SIGKILL)
     wait_until(lambda: not plugin.enabled, "its end")
-    assert (bundle / "rootfs" / "srv" / "lives").read_text() == "xxx"
+    assert (bundle / "rootfs" / "srv" / "runs").read_text() == "xxx"
     messages = [record.getMessage() for record in caplog.records]
-    assert any("starting it again in 0.1 s" in each for each in messages)
-    assert any("starting it again in 0.2 s" in each for each in messages)
-    assert "its last output: worn out, and is not started again after 2 restarts" in messages[-1]
+    assert any("restarting it in 0.1 s" in each for each in messages)
+    assert any("restarting it in 0.2 s" in each for each in messages)
+    assert "its last output: worn out; not restarting it after 2 restarts" in messages[-1]
     plugin.disable()
 
 
@@ -99,7 +99,7 @@ def test_disabling_ends_the_thread_and_the_plugin_and_not_one_after_the_other_ag
 def test_disabling_does_not_wait_for_the_end_of_a_pause(
     new_plugin: NewPlugin, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "pause_before", lambda restarts: 3600.0)
+    monkeypatch.setattr(restarter, "pause_before", lambda restarts: 3600.0)
     plugin = new_plugin("volume", restart="always")
     plugin.enable()
     executor.signal(plugin.id, signal.SIGKILL)
@@ -114,16 +114,16 @@ def test_disabling_gives_up_a_start_that_is_under_way(
     new_plugin: NewPlugin, executor: Executor, new_bundle: NewBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(managed_plugin, "START_TIMEOUT", 3600.0)
-    # Its first life serves, the next one says nothing for ever.
+    # It serves at the first start; after the next one it never answers.
     obey = "import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"
-    script = f"{obey}\n{COUNTED}\nif os.path.getsize('/srv/lives') > 1: signal.pause()\n{SERVE}"
+    script = f"{obey}\n{COUNTED}\nif os.path.getsize('/srv/runs') > 1: signal.pause()\n{SERVE}"
     bundle = new_bundle("volume", script=script, mounts=mounts(new_bundle))
     plugin = new_plugin(bundle, restart="always")
     plugin.enable()
     before = executor.pid(plugin.id)
     executor.signal(plugin.id, signal.SIGKILL)
-    lives = bundle / "rootfs" / "srv" / "lives"
-    wait_until(lambda: lives.read_text() == "xx" and pid(executor, plugin.id) not in (0, before), "its next life")
+    runs = bundle / "rootfs" / "srv" / "runs"
+    wait_until(lambda: runs.read_text() == "xx" and pid(executor, plugin.id) not in (0, before), "the restart")
     plugin.disable()
     assert pid(executor, plugin.id) == 0
 

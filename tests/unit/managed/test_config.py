@@ -1,4 +1,4 @@
-"""Docker's plugin configuration: what is taken, what is refused, and how that is said.
+"""Docker's plugin configuration: what is accepted, what is refused, and with which message.
 
 Real: files. No containers.
 """
@@ -130,8 +130,8 @@ def test_a_field_that_is_not_known_is_ignored_and_said(caplog: pytest.LogCapture
     load_config({**LEAST, "entrypont": [], "linux": {"capabilites": []}, "rootfs": {}, "DockerVersion": "1"})
     said = [record.getMessage() for record in caplog.records]
     assert said == [
-        "plugin config: field linux.'capabilites' is not known, and ignored",
-        "plugin config: field 'entrypont' is not known, and ignored",
+        "plugin config: ignoring unknown field linux.'capabilites'",
+        "plugin config: ignoring unknown field 'entrypont'",
     ]
 
 

@@ -1,4 +1,4 @@
-"""``pluginexec plugin``: docker's managed plugins, without docker."""
+"""``pluginexec plugin``: docker's managed plugins, without docker; one file per command."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SECTIONS = {
         "create": "Create a managed plugin from a directory or a tar.",
         "enable": "Start a plugin in the background, and wait until it answers.",
         "disable": "Stop a plugin.",
-        "set": "Change settings of a disabled plugin.",
+        "set": "Change the settings of a disabled plugin.",
         "rm": "Remove disabled plugins.",
     },
-    "What there is": {
+    "Inspect and call": {
         "ls": "List managed plugins.",
-        "inspect": "Show all that is known of managed plugins.",
-        "logs": "Print what a managed plugin has printed.",
+        "inspect": "Show the details of managed plugins.",
+        "logs": "Print the output of a managed plugin.",
         "call": "Call a method of an enabled plugin, and print its answer.",
     },
 }
@@ -35,8 +35,8 @@ _SECTIONS = {
 def command(ctx: click.Context) -> None:
     """Manage Docker managed plugins: a config.json and a rootfs.
 
-    They need no dockerd: each is a plugin as all others, which ps, exec and stats know too, and which runs without any
-    process of pluginexec.
+    They need no dockerd. Each is a plugin like any other: ps, exec and stats work on it too, and it keeps running
+    without a process of pluginexec.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -20,7 +20,7 @@ from pluginexec.host.managed.manager import ManagedHost
 @click.command(name="call")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
-    help="How long the answer may take.",
+    help="Fail unless it answers within this time.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_enabled)
 @click.argument("method", metavar="METHOD")
@@ -29,12 +29,12 @@ from pluginexec.host.managed.manager import ManagedHost
 def command(settings: Settings, name: str, method: str, body: str | None, timeout: float) -> None:
     """Call a method of an enabled plugin, and print its answer: one line of JSON.
 
-    METHOD is one such as VolumeDriver.Create; JSON is what it is called with, as in '{"Name": "data"}', or '-' to read
-    that from stdin. What the plugin says in Err is an error.
+    METHOD is for example VolumeDriver.Create; JSON is its argument, such as '{"Name": "data"}', or '-' to read it from
+    stdin. If the answer has a non-empty Err, the command fails with that text.
     """
     host = ManagedHost(settings.root)
     name = host.store.resolve(name)
-    parsed = _parsed(sys.stdin.read() if body == "-" else body)
+    parsed = _parse(sys.stdin.read() if body == "-" else body)
     with progress(f"calling {method}"):
         answer = host.call(name, method, parsed, timeout)
     if isinstance(answer, bytes):  # a stream, such as that of LogDriver.ReadLogs
@@ -43,7 +43,7 @@ def command(settings: Settings, name: str, method: str, body: str | None, timeou
         put(to_json(answer))
 
 
-def _parsed(body: str | None) -> Any:
+def _parse(body: str | None) -> Any:
     if body is None:
         return None
     try:

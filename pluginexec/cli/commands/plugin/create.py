@@ -1,4 +1,4 @@
-"""``pluginexec plugin create``: make a managed plugin."""
+"""``pluginexec plugin create``: create a managed plugin from its bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pluginexec.restart_policy import parse_policy
     type=click.Choice(DRIVERS),
     default=JSON_FILE,
     show_default=True,
-    help="Where its output is kept. json-file: docker's format, with times and rotation; raw: two plain files; none.",
+    help="Where its output goes. json-file: docker's format, with timestamps and rotation; raw: two plain files; none.",
 )
 @log_opt_option
 @click.argument("name", metavar="NAME")
@@ -33,8 +33,8 @@ def command(
     """Create a managed plugin from a directory or a tar with config.json (docker's PluginConfig) and rootfs/.
 
     Both are copied, and NAME is printed; 'pluginexec plugin enable' starts it. A name is letters and digits, joined by
-    single '.', '_' or '-': docker's names with '/' and ':' are refused. With --restart always it is started again as
-    with unless-stopped: one that was disabled stays so.
+    single '.', '_' or '-'; docker's names with '/' or ':' are refused. --restart always acts as unless-stopped: a
+    disabled plugin stays disabled.
     """
     check_name(name)
     options = pairs("--log-opt", log_opts)

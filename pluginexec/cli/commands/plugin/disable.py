@@ -13,18 +13,18 @@ from pluginexec.host.managed.manager import DISABLE_TIMEOUT, ManagedHost
 @click.command(name="disable")
 @click.option(
     "--force", "-f", is_flag=True, expose_value=False,
-    help="Docker's, for a plugin that is in use; who uses one is not known here, so it changes nothing.",
+    help="Accepted for compatibility with docker; no effect, because use of a plugin is not tracked.",
 )  # fmt: skip
 @click.option(
     "--time", "--timeout", "-t", "timeout", type=click.FloatRange(min=0), default=DISABLE_TIMEOUT, show_default=True,
-    metavar="SECONDS", help="How long it may take before it is killed.",
+    metavar="SECONDS", help="Time to wait before it is killed.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_enabled)
 @click.pass_obj
 def command(settings: Settings, name: str, timeout: float) -> None:
-    """Stop a plugin: SIGTERM, some seconds of patience, then SIGKILL; print its name.
+    """Stop a plugin with SIGTERM, or with SIGKILL if it takes too long; print its name.
 
-    What it has mounted for the host is unmounted. Its log stays, for 'pluginexec plugin logs'.
+    What it has mounted for the host is unmounted. Its log stays for 'pluginexec plugin logs'.
     """
     host = ManagedHost(settings.root)
     with progress(f"disabling {name}"):

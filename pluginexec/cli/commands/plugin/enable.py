@@ -13,15 +13,15 @@ from pluginexec.host.managed.manager import ENABLE_TIMEOUT, ManagedHost
 @click.command(name="enable")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=ENABLE_TIMEOUT, show_default=True, metavar="SECONDS",
-    help="How long it may take until it has answered.",
+    help="Fail unless it answers within this time.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_disabled)
 @click.pass_obj
 def command(settings: Settings, name: str, timeout: float) -> None:
     """Start a plugin in the background, and wait until it answers on its socket to Plugin.Activate; print its name.
 
-    It goes on without any process of pluginexec. One that ends before it answers, or does not answer in time, is an
-    error that says why; nothing of it is left then but its log.
+    It keeps running without a process of pluginexec. If it ends before it answers, or does not answer in time, the
+    command fails and says why; only the log of the plugin is left then.
     """
     host = ManagedHost(settings.root)
     with progress(f"enabling {name}"):

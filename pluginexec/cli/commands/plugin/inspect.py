@@ -1,4 +1,4 @@
-"""``pluginexec plugin inspect``: all there is to know of managed plugins."""
+"""``pluginexec plugin inspect``: the details of managed plugins."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pluginexec.host.managed.views import managed_details
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_managed)
 @click.pass_obj
 def command(settings: Settings, format: str, names: tuple[str, ...]) -> int:
-    """Show all that is known of managed plugins: state, socket, settings, and their config.json.
+    """Show the details of managed plugins: state, socket, settings, and config.json.
 
-    One JSON object a line; with --format '{{.Enabled}}' one field of it, and '{{json .Config.Interface}}' a part as
-    JSON.
+    Prints one JSON object per line. --format '{{.Enabled}}' prints one field of it, '{{json .Config.Interface}}' a
+    part as JSON.
     """
     host = ManagedHost(settings.root)
 

@@ -1,4 +1,4 @@
-"""``pluginexec plugin logs``: what a managed plugin has printed, in all of its lives."""
+"""``pluginexec plugin logs``: the output of a managed plugin."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pluginexec.host.managed.manager import ManagedHost
 @log_options
 @click.argument("name", metavar="NAME", shell_complete=complete_managed)
 @click.pass_obj
-def command(settings: Settings, /, name: str, **asked: Any) -> None:
-    """Print what a managed plugin has printed, also since it was last disabled: as 'pluginexec logs' does."""
+def command(settings: Settings, /, name: str, **options: Any) -> None:
+    """Print the output of a managed plugin, also after it was disabled; options as for 'pluginexec logs'."""
     host = ManagedHost(settings.root)
     name = host.store.resolve(name)
-    if host.record(name):  # else it was never enabled
-        show_log(host.host, name, **asked)
+    if host.record(name):  # it was enabled at least once
+        show_log(host.host, name, **options)

@@ -14,6 +14,7 @@ from pluginexec.cli.output import format_option, print_rows
 from pluginexec.errors import InvalidArgument, NotFound, PluginExecError
 from pluginexec.host.managed.manager import ManagedHost
 from pluginexec.host.managed.views import managed_view
+from pluginexec.managed.config import capability_of
 
 Row = dict[str, Any]
 COLUMNS = [("NAME", "name"), ("DESCRIPTION", "description"), ("ENABLED", "enabled"), ("STATUS", "status")]
@@ -25,17 +26,17 @@ _LONGEST_DESCRIPTION = 20
 
 
 @click.command(name="ls")
-@click.option("--quiet", "-q", is_flag=True, help="Only the names.")
-@click.option("--no-trunc", is_flag=True, help="Whole descriptions.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the names.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten descriptions.")
 @click.option(
     "--filter", "-f", "filters", multiple=True, metavar="KEY=VALUE",
-    help="enabled=true|false, capability=NAME (volumedriver, logdriver, authz). Several of one key: any of them; of"
-    " different keys: all of them.",
+    help="enabled=true|false, capability=NAME (volumedriver, logdriver, authz). Values of one key are alternatives;"
+    " different keys must all match.",
 )  # fmt: skip
 @format_option(FIELDS)
 @click.pass_obj
 def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str) -> int:
-    """List managed plugins; one is enabled if it runs and has answered to Plugin.Activate."""
+    """List managed plugins. A plugin is enabled if it runs and has answered to Plugin.Activate."""
     tests = parse_filters(filters)
     host = ManagedHost(settings.root)
     rows, code = [], 0
@@ -44,7 +45,7 @@ def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str,
             row = managed_view(host, name)
         except NotFound:  # removed meanwhile
             continue
-        except PluginExecError as error:  # its files are broken, and the others are not
+        except PluginExecError as error:  # its files are broken; list the others
             code = show_error(error)
             continue
         if all(test(row) for test in tests):
@@ -63,14 +64,14 @@ def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str,
 
 
 def parse_filters(filters: Iterable[str]) -> list[Callable[[Row], bool]]:
-    """Return a test for each key; several values of one key are alternatives."""
+    """Return one test per key; the values of a key are alternatives."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         if not equals or key not in _TESTS:
-            raise InvalidArgument(f"filter {text!r} is not known: use {', '.join(_TESTS)} and a value")
+            raise InvalidArgument(f"unknown filter {text!r}: use {' or '.join(f'{each}=VALUE' for each in _TESTS)}")
         if key == "enabled" and value.lower() not in ("true", "false"):
-            raise InvalidArgument(f"filter enabled={value!r} is not known: use true or false")
+            raise InvalidArgument(f"invalid filter enabled={value!r}: use true or false")
         wanted.setdefault(key, []).append(value.lower())
     return [_test_of(key, values) for key, values in wanted.items()]
 
@@ -80,9 +81,8 @@ def _test_of(key: str, values: list[str]) -> Callable[[Row], bool]:
 
 
 def _has_capability(row: Row, value: str) -> bool:
-    """Tell whether a type is meant: ``volumedriver``, or the whole of it, ``docker.volumedriver/1.0``."""
-    types = [each.lower() for each in row["types"]]
-    return value in types or value in [each.partition("/")[0].rpartition(".")[2] for each in types]
+    """Return whether the plugin has a type, given as ``volumedriver`` or ``docker.volumedriver/1.0``."""
+    return any(value in (each.lower(), capability_of(each)) for each in row["types"])
 
 
 _TESTS: dict[str, Callable[[Row, str], bool]] = {

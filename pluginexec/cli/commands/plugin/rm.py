@@ -11,10 +11,10 @@ from pluginexec.host.managed.manager import ManagedHost
 
 
 @click.command(name="rm")
-@click.option("--force", "-f", is_flag=True, help="Disable those that are enabled first.")
+@click.option("--force", "-f", is_flag=True, help="Disable enabled plugins first.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_managed)
 @click.pass_obj
 def command(settings: Settings, force: bool, names: tuple[str, ...]) -> int:
-    """Remove disabled plugins, with all that is kept of them: what they have stored, and their logs."""
+    """Remove disabled plugins with their logs and stored data."""
     host = ManagedHost(settings.root)
     return for_each(names, lambda name: host.remove(host.store.resolve(name), force=force))

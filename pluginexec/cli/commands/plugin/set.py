@@ -14,10 +14,10 @@ from pluginexec.host.managed.manager import ManagedHost
 @click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)
 @click.pass_obj
 def command(settings: Settings, name: str, pairs: tuple[str, ...]) -> None:
-    """Change settings of a disabled plugin: all of them, or none if one is wrong.
+    """Change settings of a disabled plugin; if one is wrong, none is changed.
 
-    KEY is the name of what its config.json calls settable: an environment variable (DEBUG=1), a mount
-    (state.source=/srv), a device (disk.path=/dev/sdb) or its arguments (args="-v -x").
+    KEY names what is settable in its config.json: an environment variable (DEBUG=1), a mount
+    (state.source=/srv), a device (disk.path=/dev/sdb) or the arguments (args="-v -x").
     """
     host = ManagedHost(settings.root)
     host.set(host.store.resolve(name), pairs)

@@ -26,10 +26,10 @@ from tests.support.harness import PATIENCE, wait_until
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.probe import environment
 
-DYING = """if True:
+KILLED = """if True:
     import importlib, os, signal, sys
-    when, place, root, work = sys.argv[1:5]
-    module, name = place.rsplit(".", 1)
+    when, function, root, work = sys.argv[1:5]
+    module, name = function.rsplit(".", 1)
     kind = module.rpartition(".")[2]
     if kind[0].isupper():
         owner = getattr(importlib.import_module(module.rpartition(".")[0]), kind)
@@ -64,9 +64,9 @@ def name(host: ManagedHost, id: str, tmp_path: Path) -> str:
     return id
 
 
-def die(host: ManagedHost, when: str, place: str, work: str) -> None:
+def run_killed(host: ManagedHost, when: str, function: str, work: str) -> None:
     """Do some work in a process that is killed before or after it calls a function."""
-    argv = [sys.executable, "-c", DYING, when, place, str(host.store.root), work]
+    argv = [sys.executable, "-c", KILLED, when, function, str(host.store.root), work]
     done = subprocess.run(argv, env=environment(), capture_output=True, timeout=2 * PATIENCE, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -83,18 +83,18 @@ ENABLING = [
     ("before", "pluginexec.host.host.Host.start"),
     ("after", "pluginexec.managed.directories.PluginDirectories.prepare"),
     ("after", "pluginexec.executor.executor.Executor.create"),
-    ("before", "pluginexec.host.managed.manager.ManagedHost._activated"),
+    ("before", "pluginexec.managed.activation.PluginRunner._activate"),
     ("before", "pluginexec.host.managed.store.ManagedStore.write_implements"),
     ("after", "pluginexec.host.managed.store.ManagedStore.write_implements"),
 ]
 
 
-@pytest.mark.parametrize(("when", "place"), ENABLING)
+@pytest.mark.parametrize(("when", "function"), ENABLING)
 def test_what_was_killed_while_it_enabled_a_plugin_is_finished_by_the_next(
-    host: ManagedHost, name: str, containerd: Containerd, when: str, place: str
+    host: ManagedHost, name: str, containerd: Containerd, when: str, function: str
 ) -> None:
-    die(host, when, place, f"host.enable({name!r}, {containerd.address!r}, {PLUGIN_NAMESPACE!r})")
-    if when == "after" and place.endswith("write_implements"):
+    run_killed(host, when, function, f"host.enable({name!r}, {containerd.address!r}, {PLUGIN_NAMESPACE!r})")
+    if when == "after" and function.endswith("write_implements"):
         with pytest.raises(FailedPrecondition, match="plugin already enabled"):
             host.enable(name, containerd.address, PLUGIN_NAMESPACE)
     else:
@@ -107,19 +107,19 @@ def test_what_was_killed_while_it_enabled_a_plugin_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("place", "runs"),
+    ("function", "runs"),
     [
         ("pluginexec.managed.directories.PluginDirectories.prepare", False),
         ("pluginexec.executor.executor.Executor.create", True),
     ],
 )
 def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
-    host: ManagedHost, name: str, containerd: Containerd, place: str, runs: bool
+    host: ManagedHost, name: str, containerd: Containerd, function: str, runs: bool
 ) -> None:
-    die(host, "after", place, f"host.enable({name!r}, {containerd.address!r}, {PLUGIN_NAMESPACE!r})")
+    run_killed(host, "after", function, f"host.enable({name!r}, {containerd.address!r}, {PLUGIN_NAMESPACE!r})")
     if runs:
         # Before it has a handler, the kernel keeps SIGTERM from it.
-        wait_until((host.store.files(name).places.exec_dir / "volume.sock").exists, "its socket")
+        wait_until((host.store.files(name).directories.exec_dir / "volume.sock").exists, "its socket")
         host.disable(name)
     else:
         with pytest.raises(FailedPrecondition, match="already disabled"):
@@ -131,17 +131,17 @@ def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
 
 
 @pytest.mark.parametrize(
-    ("when", "place"),
+    ("when", "function"),
     [
         ("after", "pluginexec.host.host.Host.stop"),
         ("after", "pluginexec.managed.directories.PluginDirectories.clear"),
     ],
 )
 def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
-    host: ManagedHost, name: str, containerd: Containerd, when: str, place: str
+    host: ManagedHost, name: str, containerd: Containerd, when: str, function: str
 ) -> None:
     host.enable(name, containerd.address, PLUGIN_NAMESPACE)
-    die(host, when, place, f"host.disable({name!r})")
+    run_killed(host, when, function, f"host.disable({name!r})")
     host.disable(name)
     assert not is_alive(host.host.records.state(name))
     assert not mount_points_below(host.store.root)
@@ -151,18 +151,18 @@ def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("when", "place"),
+    ("when", "function"),
     [
         ("before", "pluginexec.host.managed.store.ManagedStore.remove"),
         ("before", "pluginexec.host.managed.store._remove_tree"),
     ],
 )
 def test_what_was_killed_while_it_removed_a_plugin_is_finished_by_the_next(
-    host: ManagedHost, name: str, containerd: Containerd, when: str, place: str
+    host: ManagedHost, name: str, containerd: Containerd, when: str, function: str
 ) -> None:
     host.enable(name, containerd.address, PLUGIN_NAMESPACE)
     host.disable(name)
-    die(host, when, place, f"host.remove({name!r})")
+    run_killed(host, when, function, f"host.remove({name!r})")
     if name in host.store.names():
         host.remove(name)
     else:
@@ -172,19 +172,19 @@ def test_what_was_killed_while_it_removed_a_plugin_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("when", "place"),
+    ("when", "function"),
     [
         ("before", "pluginexec.host.managed.store.take_lock"),
         ("after", "pluginexec.managed.bundle.unpack"),
     ],
 )
 def test_what_was_killed_while_it_created_a_plugin_is_cleared_away_by_the_next(
-    host: ManagedHost, id: str, tmp_path: Path, when: str, place: str
+    host: ManagedHost, id: str, tmp_path: Path, when: str, function: str
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle", "volume")
     managed = f"Managed({id!r}, datetime.now(timezone.utc))"
     work = f"from datetime import datetime, timezone; host.store.create({managed}, {str(bundle)!r})"
-    die(host, when, place, work)
+    run_killed(host, when, function, work)
     assert host.store.names() == []
     host.store.create(Managed(id, datetime.now(timezone.utc)), bundle)
     host.remove(id)

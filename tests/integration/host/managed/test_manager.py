@@ -86,7 +86,7 @@ def volumes(host: ManagedHost, name: str) -> object:
 def assert_nothing_is_left(host: ManagedHost, name: str) -> None:
     """See that a plugin does not run, and that its socket and its mounts are gone."""
     assert not is_alive(host.host.records.state(name))
-    assert not host.store.files(name).places.exec_dir.exists()
+    assert not host.store.files(name).directories.exec_dir.exists()
     assert not mount_points_below(host.store.root)
     assert host.store.implements(name) is None
 
@@ -115,22 +115,22 @@ def test_it_is_enabled_once_and_disabled_once(host: ManagedHost, create: Create,
 
 def test_of_two_that_enable_it_at_the_same_time_one_does(host: ManagedHost, create: Create, enable: Enable) -> None:
     name = create()
-    together, told = threading.Barrier(2), list[str]()
+    together, results = threading.Barrier(2), list[str]()
 
     def work() -> None:
         together.wait(PATIENCE)
         try:
             enable(name)
-            told.append("enabled")
+            results.append("enabled")
         except FailedPrecondition as error:
-            told.append(error.message)
+            results.append(error.message)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert sorted(told) == ["enabled", "plugin already enabled"]
+    assert sorted(results) == ["enabled", "plugin already enabled"]
     assert volumes(host, name) == NONE
     host.disable(name)
 
@@ -156,7 +156,7 @@ def test_what_it_mounts_shows_on_the_host_until_it_is_disabled(
     enable(name)
     host.call(name, "VolumeDriver.Create", {"Name": "data"}, 30.0)
     host.call(name, "VolumeDriver.Mount", {"Name": "data"}, 30.0)
-    propagated = host.store.files(name).places.propagated_mount
+    propagated = host.store.files(name).directories.propagated_mount
     assert (propagated / "data" / "made-by").read_text() == "none"
     host.disable(name)
     assert_nothing_is_left(host, name)
@@ -170,26 +170,26 @@ def test_what_it_says_in_err_is_an_error_with_its_name(host: ManagedHost, create
     host.disable(name)
 
 
-DIES = "import sys; print('no way'); sys.exit(3)"
+FAILS = "import sys; print('no way'); sys.exit(3)"
 
 
 @pytest.mark.parametrize("driver", ["json-file", "raw"])
-def test_one_that_ends_before_it_is_ready_is_told_at_once_with_its_code_and_last_output(
+def test_one_that_ends_before_it_is_ready_is_reported_at_once_with_its_code_and_last_output(
     host: ManagedHost, create: Create, enable: Enable, driver: str
 ) -> None:
-    name = create(DIES, driver=driver)
+    name = create(FAILS, driver=driver)
     for _ in range(2):  # the second time, there is an older output, too
-        with pytest.raises(FailedPrecondition) as told:
+        with pytest.raises(FailedPrecondition) as raised:
             enable(name, timeout=1000.0)
         said = "it ended with exit code 3 before it was ready; its last output: no way"
-        assert str(told.value) == f"enable '{name}': {said}"
+        assert str(raised.value) == f"enable '{name}': {said}"
     assert_nothing_is_left(host, name)
 
 
 def test_one_that_ends_before_it_is_ready_is_not_started_again_by_its_policy(
     host: ManagedHost, create: Create, enable: Enable, serve: Serve
 ) -> None:
-    name = create(DIES, restart="always")
+    name = create(FAILS, restart="always")
     serve()
     with pytest.raises(FailedPrecondition, match="exit code 3"):
         enable(name)
@@ -203,17 +203,15 @@ def test_one_that_never_listens_is_stopped_when_the_time_is_over(
     host: ManagedHost, create: Create, enable: Enable
 ) -> None:
     name = create("import signal, sys; signal.signal(15, lambda *_: sys.exit()); signal.pause()")
-    with pytest.raises(
-        DeadlineExceeded, match=r"no answer on its socket .* within 0.3 s: there is no such file"
-    ) as told:
+    with pytest.raises(DeadlineExceeded, match=r"no answer on its socket .* within 0.3 s: no such file") as raised:
         enable(name, timeout=0.3)
-    assert told.value.hint == f"'pluginexec plugin logs {name}' shows all that it printed"
+    assert raised.value.hint == f"'pluginexec plugin logs {name}' shows all that it printed"
     assert_nothing_is_left(host, name)
 
 
 def test_one_that_implements_something_else_is_stopped(host: ManagedHost, create: Create, enable: Enable) -> None:
     name = create(interface={"types": ["docker.authz/1.0"], "socket": "volume.sock"})
-    with pytest.raises(FailedPrecondition, match=r"docker.authz/1.0, but Plugin.Activate tells of VolumeDriver"):
+    with pytest.raises(FailedPrecondition, match=r"docker.authz/1.0, but Plugin.Activate answered VolumeDriver"):
         enable(name)
     assert_nothing_is_left(host, name)
 
@@ -246,7 +244,7 @@ def test_serve_starts_it_again_and_the_socket_of_its_last_life_is_not_in_the_way
     enable(name)
     host.call(name, "VolumeDriver.Create", {"Name": "data"}, 30.0)
     os.kill(host.host.records.state(name).pid, signal.SIGKILL)  # which leaves its socket behind
-    wait_until(lambda: printed(host, name).count(LISTENS) == 2, "its next life")
+    wait_until(lambda: printed(host, name).count(LISTENS) == 2, "the restart")
     assert volumes(host, name) == NONE
     state = host.host.records.state(name)
     assert (state.restart_count, state.status) == (1, "running")
@@ -259,7 +257,7 @@ def test_serve_starts_it_again_and_the_socket_of_its_last_life_is_not_in_the_way
 
 
 def printed(host: ManagedHost, name: str) -> list[str]:
-    """Return what a plugin has printed to stdout, in all of its lives."""
+    """Return what a plugin has printed to stdout, in all of its runs."""
     entries = read(host.host.records.directory(name), name, "json-file", streams=("stdout",))
     return [entry.data.decode() for entry in entries]
 
@@ -277,7 +275,7 @@ def test_what_was_disabled_stays_so_when_serve_starts(
     assert host.host.records.state(enabled).status == "running"
     assert host.host.records.state(disabled).status == "exited"
     # Before it has a handler, the kernel keeps SIGTERM from it.
-    wait_until(lambda: printed(host, enabled).count(LISTENS) == 2, "its next life")
+    wait_until(lambda: printed(host, enabled).count(LISTENS) == 2, "the restart")
     host.disable(enabled)
 
 
@@ -312,7 +310,7 @@ def test_a_plugin_of_that_id_that_is_not_managed_is_left_alone(
 ) -> None:
     name = create()
     plugins.run(id=name)
-    with pytest.raises(AlreadyExists, match="another plugin has this id, which is not managed"):
+    with pytest.raises(AlreadyExists, match="this id belongs to a plugin that is not managed"):
         enable(name)
     host.remove(name)
     assert is_alive(plugins.records.state(name))
