@@ -14,7 +14,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.output import format_option, print_rows, put
 from pluginexec.cli.progress import progress
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
-from pluginexec.doctor.run import checkup
+from pluginexec.doctor.run import run_checks
 
 FIELDS = ("name", "status", "found", "remedy")
 _COLOURS = {OK: "green", WARNING: "yellow", FAILURE: "red"}
@@ -43,7 +43,7 @@ def command(settings: Settings, format: str) -> int:
 
 
 def _collected(place: Place, made: list[Check]) -> Iterator[Check]:
-    checks = checkup(place)
+    checks = run_checks(place)
     while True:
         with progress("looking at this machine"):
             check = next(checks, None)

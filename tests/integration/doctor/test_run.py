@@ -26,10 +26,7 @@ from pluginexec import (
     Remote,
 )
 from pluginexec.containerd.client import Client
-from pluginexec.doctor import machine_checks as machinechecks
-from pluginexec.doctor import root_checks as rootchecks
-from pluginexec.doctor import run as examination
-from pluginexec.doctor import trialcheck
+from pluginexec.doctor import machine_checks, root_checks, run, smoke_test
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
 from pluginexec.linux import machine
 from pluginexec.types import TaskState
@@ -68,7 +65,7 @@ def kill(plugins: Plugins, id: str, client: Client) -> None:
 
 
 def test_where_all_is_well_every_check_says_so_and_has_no_remedy(place: Place) -> None:
-    checks = [examination.guarded(check, place) for check in examination.CHECKS]
+    checks = [run.run_check(check, place) for check in run.CHECKS]
     assert [check for check in checks if check.status != OK or check.remedy or not check.found] == []
     assert len({check.name for check in checks}) == len(checks)
 
@@ -79,9 +76,9 @@ def test_a_check_that_cannot_look_has_failed_and_the_others_go_on(
     def check_nothing(place: Place) -> Check:
         raise OSError("no\nluck")
 
-    monkeypatch.setattr(examination, "CHECKS", (check_nothing, machinechecks.check_python))
-    broken, python = examination.checkup(place)
-    assert broken == Check("nothing", FAILURE, "could not be looked at: OSError: no luck")
+    monkeypatch.setattr(run, "CHECKS", (check_nothing, machine_checks.check_python))
+    broken, python = run.run_checks(place)
+    assert broken == Check("nothing", FAILURE, "could not be checked: OSError: no luck")
     assert python.status == OK
 
 
@@ -93,11 +90,11 @@ def test_missing_rights_are_a_failure_unless_a_containerd_listens_that_may_have_
 ) -> None:
     everything = machine.capabilities()
     monkeypatch.setattr(machine, "capabilities", lambda: everything & ~(1 << 21) & ~(1 << 27))
-    check = machinechecks.check_user(nowhere)
-    assert (check.status, machinechecks.check_user(place).status) == (FAILURE, WARNING)
+    check = machine_checks.check_user(nowhere)
+    assert (check.status, machine_checks.check_user(place).status) == (FAILURE, WARNING)
     assert "SYS_ADMIN, MKNOD" in check.found
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    check = machinechecks.check_user(nowhere)
+    check = machine_checks.check_user(nowhere)
     assert (check.status, check.found) == (FAILURE, "not root, but user 1000")
     assert "sudo" in check.remedy
 
@@ -106,39 +103,39 @@ def test_programs_that_are_missing_mute_or_never_tried_are_told_of_with_a_remedy
     place: Place, nowhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machinechecks.check_ctr(place).status == FAILURE  # without it, not even one that listens is of use
-    for look in (machinechecks.check_containerd, machinechecks.check_shim, machinechecks.check_runc):
+    assert machine_checks.check_ctr(place).status == FAILURE  # without it, not even one that listens is of use
+    for look in (machine_checks.check_containerd, machine_checks.check_shim, machine_checks.check_runc):
         assert (look(place).status, look(nowhere).status) == (WARNING, FAILURE)
         assert "on the PATH" in look(place).found
         assert "apt-get install containerd runc" in look(place).remedy
     (tmp_path / "ctr").write_text("#!/bin/sh\necho ctr example.com/containerd 9.9.1\n")
     (tmp_path / "ctr").chmod(0o755)
-    check = machinechecks.check_ctr(place)
+    check = machine_checks.check_ctr(place)
     assert (check.status, check.found) == (WARNING, f"9.9.1 at {tmp_path}/ctr, which was never tried")
     assert "use one of the series 1.6" in check.remedy
     (tmp_path / "ctr").write_text("#!/bin/sh\nexit 1\n")
-    assert machinechecks.check_ctr(place).found == f"{tmp_path}/ctr does not tell its version"
+    assert machine_checks.check_ctr(place).found == f"{tmp_path}/ctr does not tell its version"
 
 
 def test_helpers_that_are_missing_are_a_failure_where_no_logger_would_run_else_a_warning(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machinechecks, "LOGGER_PATH", str(tmp_path))
-    check = machinechecks.check_helpers(place)
+    monkeypatch.setattr(machine_checks, "LOGGER_PATH", str(tmp_path))
+    check = machine_checks.check_helpers(place)
     assert (check.status, check.found) == (FAILURE, f"no sh, cat in {tmp_path}")
     for name in ("sh", "cat", "sleep", "timeout"):
         (tmp_path / name).touch(mode=0o755)
-    check = machinechecks.check_helpers(place)
+    check = machine_checks.check_helpers(place)
     assert (check.status, check.found.startswith(f"no flock in {tmp_path}:")) == (WARNING, True)
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "no setpriv" in machinechecks.check_helpers(place).found
+    assert "no setpriv" in machine_checks.check_helpers(place).found
 
 
 def test_the_logger_looks_for_its_helpers_where_the_doctor_does() -> None:
     from pluginexec.streams import shell_logger as logger
 
-    assert f"PATH={machinechecks.LOGGER_PATH}\n" in logger._SCRIPT
+    assert f"PATH={machine_checks.LOGGER_PATH}\n" in logger._SCRIPT
 
 
 @pytest.mark.parametrize(
@@ -149,7 +146,7 @@ def test_a_kernel_that_is_too_old_is_a_failure(
     place: Place, monkeypatch: pytest.MonkeyPatch, release: str, status: str, says: str
 ) -> None:
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
-    check = machinechecks.check_kernel(place)
+    check = machine_checks.check_kernel(place)
     assert (check.status, says in check.found) == (status, True)
 
 
@@ -157,15 +154,15 @@ def test_cgroups_without_a_controller_are_a_warning_and_none_at_all_a_failure(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "cgroup_controllers", lambda *mount: {"cpu", "pids"})
-    check = machinechecks.check_cgroups(place)
+    check = machine_checks.check_cgroups(place)
     assert (check.status, "without freezer, memory" in check.found) == (WARNING, True)
     monkeypatch.setattr(machine, "cgroup_version", lambda: 0)
-    assert machinechecks.check_cgroups(place).status == FAILURE
+    assert machine_checks.check_cgroups(place).status == FAILURE
 
 
 def test_a_kernel_without_a_namespace_is_a_failure(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machinechecks, "NAMESPACES", ("pid", "nope"))
-    check = machinechecks.check_namespaces(place)
+    monkeypatch.setattr(machine_checks, "NAMESPACES", ("pid", "nope"))
+    check = machine_checks.check_namespaces(place)
     assert (check.status, check.found) == (FAILURE, "the kernel has no nope")
 
 
@@ -174,8 +171,8 @@ def test_a_kernel_without_a_namespace_is_a_failure(place: Place, monkeypatch: py
 
 def test_the_containerd_that_listens_is_named_and_where_none_does_the_private_one(place: Place, nowhere: Place) -> None:
     assert place.listening
-    assert f"answers at {place.listening.address}" in rootchecks.check_socket(place).found
-    check = rootchecks.check_socket(nowhere)
+    assert f"answers at {place.listening.address}" in root_checks.check_socket(place).found
+    check = root_checks.check_socket(nowhere)
     said = f"nothing listens at {NOBODY}; one will be started at {nowhere.root}/containerd/containerd.sock"
     assert (check.status, check.found) == (OK, said)
 
@@ -185,7 +182,7 @@ def test_a_private_one_that_listens_is_used(containerd: Containerd, root: Path) 
     try:
         place = Place.of(NOBODY, PLUGIN_NAMESPACE, root)
         assert place.listening == Remote(containerd.address)
-        assert f"for nothing listens at {NOBODY}" in rootchecks.check_socket(place).found
+        assert f"for nothing listens at {NOBODY}" in root_checks.check_socket(place).found
     finally:
         (root / "containerd").unlink()
 
@@ -197,11 +194,11 @@ def test_a_containerd_that_hangs_or_is_of_a_series_never_tried_is_told_of(
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        check = rootchecks.check_socket(Place.of(address, PLUGIN_NAMESPACE, root))
+        check = root_checks.check_socket(Place.of(address, PLUGIN_NAMESPACE, root))
     assert (check.status, check.found.startswith(f"{address}: ")) == (FAILURE, True)
     assert check.remedy
-    monkeypatch.setattr(rootchecks, "TRIED", ("0.1",))
-    check = rootchecks.check_socket(place)
+    monkeypatch.setattr(root_checks, "TRIED", ("0.1",))
+    check = root_checks.check_socket(place)
     assert (check.status, "was never tried" in check.found) == (WARNING, True)
 
 
@@ -209,15 +206,15 @@ def test_a_root_too_long_for_a_socket_is_a_failure_only_where_a_private_one_is_n
     place: Place, tmp_path: Path
 ) -> None:
     long = tmp_path / ("x" * 100)
-    check = examination.guarded(rootchecks.check_socket, Place.of(NOBODY, PLUGIN_NAMESPACE, long))
+    check = run.run_check(root_checks.check_socket, Place.of(NOBODY, PLUGIN_NAMESPACE, long))
     assert (check.status, "at most 98" in check.found) == (FAILURE, True)
     assert "shorter" in check.remedy
-    assert examination.guarded(rootchecks.check_socket, replace(place, root=long)).status == OK
+    assert run.run_check(root_checks.check_socket, replace(place, root=long)).status == OK
 
 
 def test_a_root_that_is_no_directory_full_or_open_to_others_is_told_of(place: Place, tmp_path: Path) -> None:
     def check(root: Path) -> Check:
-        return rootchecks.check_root(replace(place, root=root))
+        return root_checks.check_root(replace(place, root=root))
 
     (tmp_path / "file").touch()
     assert check(tmp_path / "file/root").status == FAILURE
@@ -235,15 +232,15 @@ def test_a_root_that_is_no_directory_full_or_open_to_others_is_told_of(place: Pl
 
 
 def test_who_uses_the_root_is_told_and_who_has_it_alone_is_a_warning(place: Place, remote: Remote) -> None:
-    assert rootchecks.check_users(place).found == "no process uses the root now"
+    assert root_checks.check_users(place).found == "no process uses the root now"
     with Executor(place.root, remote, shared=True), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as serve:
         serve.bind(str(place.root / "serve.sock"))
-        check = rootchecks.check_users(place)
+        check = root_checks.check_users(place)
         assert check.status == OK
         assert "serve keeps its plugins; used by" in check.found
         assert f"(pid {os.getpid()})" in check.found
     with Executor(place.root, remote):
-        check = rootchecks.check_users(place)
+        check = root_checks.check_users(place)
     assert (check.status, f"(pid {os.getpid()}) has the root for itself" in check.found) == (WARNING, True)
 
 
@@ -254,24 +251,24 @@ def test_a_plugin_that_ended_unseen_is_told_of_until_somebody_looks(
     place: Place, plugins: Plugins, client: Client
 ) -> None:
     id = plugins.run()
-    assert rootchecks.check_records(place) == Check("plugins", OK, "1 in all")
-    assert rootchecks.check_containers(place).status == OK
+    assert root_checks.check_records(place) == Check("plugins", OK, "1 in all")
+    assert root_checks.check_containers(place).status == OK
     kill(plugins, id, client)
-    for check in (rootchecks.check_records(place), rootchecks.check_containers(place)):
+    for check in (root_checks.check_records(place), root_checks.check_containers(place)):
         assert (check.status, id in check.found, "pluginexec ps -a" in check.remedy) == (WARNING, True, True)
     with plugins.records.lock(id):  # somebody does
-        assert rootchecks.check_records(place).status == rootchecks.check_containers(place).status == OK
+        assert root_checks.check_records(place).status == root_checks.check_containers(place).status == OK
     plugins.host.reconcile(id)
-    assert rootchecks.check_records(place).status == rootchecks.check_containers(place).status == OK
+    assert root_checks.check_records(place).status == root_checks.check_containers(place).status == OK
 
 
 def test_a_record_that_cannot_be_read_is_told_of_and_the_remedy_removes_it(place: Place, plugins: Plugins) -> None:
     id = plugins.create()
     (plugins.records.directory(id) / "state.json").write_text("{")
-    check = rootchecks.check_records(place)
+    check = root_checks.check_records(place)
     assert (check.status, id in check.found) == (WARNING, True)
     subprocess.run(shlex.split(check.remedy), check=True)
-    assert rootchecks.check_records(place) == Check("plugins", OK, "0 in all")
+    assert root_checks.check_records(place) == Check("plugins", OK, "0 in all")
 
 
 def test_an_ended_container_of_no_plugin_here_is_told_of_and_the_remedy_removes_it(
@@ -279,13 +276,13 @@ def test_an_ended_container_of_no_plugin_here_is_told_of_and_the_remedy_removes_
 ) -> None:
     id = plugins.run()
     elsewhere = replace(place, root=tmp_path / "elsewhere")
-    assert rootchecks.check_containers(elsewhere).status == OK  # it runs: another root's
+    assert root_checks.check_containers(elsewhere).status == OK  # it runs: another root's
     kill(plugins, id, client)
-    check = rootchecks.check_containers(elsewhere)
+    check = root_checks.check_containers(elsewhere)
     assert (check.status, id in check.found) == (WARNING, True)
     subprocess.run(shlex.split(check.remedy.partition(": ")[2]), check=True)
     assert client.containers() == []
-    assert rootchecks.check_containers(elsewhere).status == OK
+    assert root_checks.check_containers(elsewhere).status == OK
 
 
 def test_fifos_without_a_container_are_told_of_and_those_in_use_are_not(
@@ -293,17 +290,17 @@ def test_fifos_without_a_container_are_told_of_and_those_in_use_are_not(
 ) -> None:
     with Executor(place.root, remote, shared=True) as executor:
         executor.create(id, shell(id, "exec sleep 1000"), Buffer(), Buffer())
-        assert rootchecks.check_leftovers(place).status == OK
-    assert rootchecks.check_leftovers(place).status == OK  # it runs, and its output waits there
+        assert root_checks.check_leftovers(place).status == OK
+    assert root_checks.check_leftovers(place).status == OK  # it runs, and its output waits there
     client.delete_task(id, force=True)
     client.delete_container(id)
-    check = rootchecks.check_leftovers(place)
+    check = root_checks.check_leftovers(place)
     assert (check.status, id in check.found) == (WARNING, True)
-    assert rootchecks.check_leftovers(replace(place, listening=None)).status == OK  # nobody knows
+    assert root_checks.check_leftovers(replace(place, listening=None)).status == OK  # nobody knows
     assert "'pluginexec restore'" in check.remedy
     subprocess.run(shlex.split(check.remedy.partition("; or ")[2]), check=True)
     assert not (place.root / "containers" / id).exists()
-    wait_until(lambda: rootchecks.check_leftovers(place).status == OK, "the end of the logger, whose files are gone")
+    wait_until(lambda: root_checks.check_leftovers(place).status == OK, "the end of the logger, whose files are gone")
 
 
 def test_a_logger_whose_plugin_is_gone_is_told_of_and_the_remedy_ends_it(place: Place, id: str) -> None:
@@ -313,23 +310,23 @@ def test_a_logger_whose_plugin_is_gone_is_told_of_and_the_remedy_ends_it(place: 
     logger = subprocess.Popen(["sh", "-c", f"exec sleep 1000 5<{mark}"], env={"CONTAINER_ID": id})
     try:
         wait_until(lambda: (Path(f"/proc/{logger.pid}/fd/5")).exists(), "the logger's file")
-        assert rootchecks.check_leftovers(place).status == OK
+        assert root_checks.check_leftovers(place).status == OK
         mark.unlink()
-        check = rootchecks.check_leftovers(place)
+        check = root_checks.check_leftovers(place)
         assert (check.status, check.remedy) == (WARNING, f"kill -9 {logger.pid}")
         subprocess.run(shlex.split(check.remedy), check=True)
     finally:
         logger.kill()
         logger.wait()
-    assert rootchecks.check_leftovers(place).status == OK
+    assert root_checks.check_leftovers(place).status == OK
 
 
 def test_what_a_doctor_left_that_was_killed_is_told_of(place: Place) -> None:
     (place.root / "dr-123456").mkdir()
-    check = rootchecks.check_leftovers(place)
+    check = root_checks.check_leftovers(place)
     assert (check.status, check.remedy) == (WARNING, f"rm -r {place.root}/dr-123456")
     subprocess.run(shlex.split(check.remedy), check=True)
-    assert rootchecks.check_leftovers(place).status == OK
+    assert root_checks.check_leftovers(place).status == OK
 
 
 # The plugin
@@ -337,12 +334,12 @@ def test_what_a_doctor_left_that_was_killed_is_told_of(place: Place) -> None:
 
 def test_a_tiny_plugin_that_fails_is_a_failure_with_what_to_do(nowhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    check = trialcheck.check_plugin(nowhere)
+    check = smoke_test.check_plugin(nowhere)
     assert (check.status, "cannot run 'containerd'" in check.found) == (FAILURE, True)
     assert "install it" in check.remedy
 
 
 def test_a_tiny_plugin_that_cannot_be_made_is_a_warning(nowhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pluginexec.doctor.smoke_test.tiny_program", lambda machine: None)
-    check = trialcheck.check_plugin(nowhere)
-    assert (check.status, check.found.startswith("not tried: there is no tiny program")) == (WARNING, True)
+    check = smoke_test.check_plugin(nowhere)
+    assert (check.status, check.found.startswith("not tried: no tiny program")) == (WARNING, True)
