@@ -29,15 +29,22 @@ def _parse_tail(ctx: click.Context, param: click.Parameter, value: str) -> int |
 
 
 _OPTIONS = (
-    click.option("-f", "--follow", "following", is_flag=True, help="Go on until the plugin has ended."),
+    click.option("-f", "--follow", "following", is_flag=True, help="Follow log output until the plugin exits."),
     click.option(
-        "-n", "--tail", metavar="N|all", callback=_parse_tail, default="all", help="Begin with the last N lines."
+        "-n",
+        "--tail",
+        metavar="N|all",
+        callback=_parse_tail,
+        default="all",
+        help="Number of lines to show from the end of the logs. Default: all.",
     ),
-    click.option("-t", "--timestamps", is_flag=True, help="Put the time before each line."),
-    click.option("--since", metavar="WHEN", help="Leave out what is older: RFC 3339, Unix seconds, or 10m, 1h30m ago."),
-    click.option("--until", metavar="WHEN", help="Leave out what is newer."),
-    click.option("--stdout", is_flag=True, help="Only what it printed to stdout; both streams by default."),
-    click.option("--stderr", is_flag=True, help="Only what it printed to stderr."),
+    click.option("-t", "--timestamps", is_flag=True, help="Show timestamps."),
+    click.option(
+        "--since", metavar="WHEN", help="Show logs since a time: RFC 3339, Unix seconds, or relative (10m, 1h30m)."
+    ),
+    click.option("--until", metavar="WHEN", help="Show logs before a time."),
+    click.option("--stdout", is_flag=True, help="Show only stdout. Default: both streams."),
+    click.option("--stderr", is_flag=True, help="Show only stderr."),
 )
 
 
@@ -60,13 +67,13 @@ def show_log(
     stdout: bool,
     stderr: bool,
 ) -> None:
-    """Print the log of a plugin as the options want it."""
+    """Print the log of a plugin as the options ask."""
     driver = host.records.record(id).log_driver
     if timestamps and driver == RAW:
         raise no_times(id)
     now = datetime.now(timezone.utc)
     streams = tuple(name for name, asked in (("stdout", stdout), ("stderr", stderr)) if asked) or STREAMS
-    place = (host.records.directory(id), id, driver)
+    source = (host.records.directory(id), id, driver)
     wanted: dict[str, Any] = {
         "tail": tail,
         "since": parse_when(since, now) if since else None,
@@ -74,10 +81,10 @@ def show_log(
         "streams": streams,
     }
     if following:
-        entries = follow(*place, lambda: host.has_ended(id), **wanted)
+        entries = follow(*source, lambda: host.has_ended(id), **wanted)
     else:
-        entries = read(*place, **wanted)
-        # The last words of one that has ended are written when somebody deletes its task.
+        entries = read(*source, **wanted)
+        # The last output of an exited plugin is written to the log when its task is deleted, which this call does.
         with suppress(NotFound):
             host.current_state(id)
     _print(entries, timestamps, at_once=following)
@@ -85,11 +92,11 @@ def show_log(
 
 def _print(entries: Iterator[Entry], timestamps: bool, at_once: bool) -> None:
     outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    inside: set[str] = set()  # of a line that has no end yet
+    inside: set[str] = set()  # streams whose last line is incomplete
     last = "stdout"
     for entry in entries:
         if entry.stream != last:
-            outputs[last].flush()  # where both lead to one place, in their order
+            outputs[last].flush()  # keep the order if both go to the same file
             last = entry.stream
         if timestamps and entry.stream not in inside:
             outputs[last].write(f"{entry.time} ".encode())

@@ -1,4 +1,4 @@
-"""``pluginexec create``: make a plugin, and do not start it."""
+"""``pluginexec create``: create a plugin without starting it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pluginexec.host.records import Records
 @creating_options
 @click.pass_obj
 def command(settings: Settings, /, flags: ContainerFlags, **asked: Any) -> None:
-    """Create a plugin without starting it, and print its id; 'pluginexec start' starts it in the background."""
+    """Create a plugin without starting it, and print its ID; 'pluginexec start' starts it in the background."""
     record, spec = planned(settings, flags, detached=True, **asked)
     Records(settings.root).create(record, spec)
     click.echo(record.id)

@@ -1,4 +1,4 @@
-"""``pluginexec doctor``: can plugins run here, and what to do if not."""
+"""``pluginexec doctor``: check whether plugins can run on this host."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _INDENT = " " * 23
 @format_option(FIELDS)
 @click.pass_obj
 def command(settings: Settings, format: str) -> int:
-    """Find out whether plugins can run here, and what to do if not.
+    """Check whether plugins can run on this host, and show how to fix what fails.
 
-    Looks at the user, the programs that are needed, the kernel, the cgroups, the containerd that is used, the root and
-    what was left behind in it; then runs a tiny plugin, where need be on a containerd for this alone, and removes all
-    that it made. The exit code is 0 if nothing failed, warnings or not, else 1.
+    Checks the user, the required programs, the kernel, the cgroups, the containerd in use, the root and leftovers in
+    it; then runs a tiny plugin, on a temporary containerd if none is running, and removes all that it created. The exit
+    code is 0 if no check failed (warnings are allowed), otherwise 1.
     """
     made: list[Check] = []
     with Signals():
@@ -45,7 +45,7 @@ def command(settings: Settings, format: str) -> int:
 def _collected(place: Place, made: list[Check]) -> Iterator[Check]:
     checks = run_checks(place)
     while True:
-        with progress("looking at this machine"):
+        with progress("checking this host"):
             check = next(checks, None)
         if check is None:
             return
@@ -63,8 +63,8 @@ def _print_screen(checks: Iterator[Check]) -> None:
 def _print_verdict(made: list[Check]) -> None:
     failures, warnings = (sum(check.status == status for check in made) for status in (FAILURE, WARNING))
     if failures:
-        put(f"Plugins cannot run here, or not all of them: {failures} of {len(made)} checks failed.")
+        put(f"Plugins cannot run on this host, or only some of them: {failures} of {len(made)} checks failed.")
     elif warnings:
-        put(f"Plugins can run here; {warnings} of {len(made)} checks gave a warning.")
+        put(f"Plugins can run on this host; {warnings} of {len(made)} checks gave a warning.")
     else:
-        put("Plugins can run here.")
+        put("Plugins can run on this host.")

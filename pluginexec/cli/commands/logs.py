@@ -17,10 +17,10 @@ from pluginexec.host.host import Host
 @click.argument("id", metavar="ID", shell_complete=complete_id)
 @click.pass_obj
 def command(settings: Settings, /, id: str, **asked: Any) -> None:
-    """Print what a plugin has printed: its stdout to stdout, its stderr to stderr.
+    """Fetch the logs of a plugin; its stdout goes to stdout, its stderr to stderr.
 
-    -t, --since and --until need the log driver json-file; a raw log has no times. After -f, the log is shown to its
-    end, also where rotation began new files meanwhile.
+    -t, --since and --until need the log driver json-file; raw logs have no timestamps. -f also follows the log across
+    rotations, up to its end.
     """
     host = Host(settings.root)
     show_log(host, host.records.resolve(id), **asked)
