@@ -31,8 +31,8 @@ _LONGEST_COMMAND = 20
 @click.option(
     "--filter", "-f", "filters", multiple=True, metavar="KEY=VALUE",
     help="Filter by id=PART, name=PART, label=KEY[=VALUE], exited=CODE or"
-    " status=created|running|paused|restarting|exited. Filters of the same key are alternatives; those of different keys"
-    " must all match.",
+    " status=created|running|paused|restarting|exited. Filters of the same key are alternatives; those of different"
+    " keys must all match.",
 )  # fmt: skip
 @format_option(FIELDS)
 @click.pass_obj

@@ -15,10 +15,7 @@ from typing import Any
 import pytest
 
 from pluginexec import Containerd
-from pluginexec.cli.commands.events import parse_filters
 from pluginexec.containerd.client import Client
-from pluginexec.errors import InvalidArgument
-from pluginexec.host.history import Event, now
 from pluginexec.host.pause import pause, unpause
 from tests.support.containers import ctr
 from tests.support.harness import PATIENCE, wait_until
@@ -159,62 +156,6 @@ def test_filters_and_a_template_choose_what_is_printed(plugins: Plugins, root_di
     )
     assert finished([*argv, "-f", "event=create"]) == (0, [f"create {id}", f"create {other}"], "")
     assert finished([*argv, "-f", "label=color=red"]) == (0, [f"create {id}", f"start {id}"], "")
-
-
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        pytest.param([], ["create a", "die a", "create b"], id="none"),
-        pytest.param(["id=a"], ["create a", "die a"], id="id"),
-        pytest.param(["id="], [], id="empty id"),
-        pytest.param(["container=b", "id=c"], ["create b"], id="two of one key under two names"),
-        pytest.param(["event=die", "event=create"], ["create a", "die a", "create b"], id="two of one key"),
-        pytest.param(["event=create", "id=a"], ["create a"], id="two keys"),
-        pytest.param(["label=color"], ["create a", "die a", "create b"], id="label"),
-        pytest.param(["label=color=blue", "type=container"], ["create b"], id="value of a label"),
-        pytest.param(["label=color="], [], id="empty value of a label"),
-        pytest.param(["label=colour"], [], id="no such label"),
-    ],
-)
-def test_filters_of_one_key_are_alternatives_and_of_different_keys_all_needed(
-    filters: list[str], expected: list[str]
-) -> None:
-    happened = [
-        Event(now(), action, id, {}, {"color": color})
-        for action, id, color in (("create", "a", "red"), ("die", "a", "red"), ("create", "b", "blue"))
-    ]
-    is_wanted = parse_filters(filters)
-    assert [f"{event.action} {event.id}" for event in happened if is_wanted(event)] == expected
-
-
-@pytest.mark.parametrize(
-    ("filter", "complaint"),
-    [
-        pytest.param("mood=good", "use id, container, event, label, type", id="unknown key"),
-        pytest.param("event", "use id, container, event, label, type", id="no value"),
-        pytest.param("event=explode", "use one of create, start, die, oom", id="unknown event"),
-        pytest.param("type=image", "use one of container", id="unknown type"),
-    ],
-)
-def test_a_filter_that_cannot_be_meant_is_refused_with_what_can(filter: str, complaint: str) -> None:
-    with pytest.raises(InvalidArgument, match=complaint):
-        parse_filters([filter])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        pytest.param(["-f", "mood=good"], "filter 'mood=good' is not known", id="filter"),
-        pytest.param(["--since", "yesterday"], "'yesterday' is no time", id="no time"),
-        pytest.param(["--since", "2999-01-01"], "has not come yet", id="the future"),
-        pytest.param(["--format", "{{.Mood}}"], "unknown field: .Mood", id="unknown field"),
-    ],
-)
-def test_what_cannot_be_meant_is_one_line(root_dir: Path, arguments: list[str], complaint: str) -> None:
-    code, printed, complained = finished(command_line(root_dir, "/none", "events", *arguments))
-    assert (code, printed) == (125, [])
-    assert complaint in complained
-    assert complained.count("\n") == 1
 
 
 def test_when_containerd_was_killed_the_stream_comes_back_and_says_so(
