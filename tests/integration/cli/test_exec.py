@@ -248,7 +248,7 @@ def test_in_the_background_it_goes_on_without_us(px: Px, plugin: Plugin) -> None
 def test_the_background_has_no_streams(px: Px, option: str) -> None:
     done = px("-d", option, PLUGIN, "true")
     assert done.code == 125
-    assert b"--detach gives the command no stdin and no terminal" in done.err
+    assert b"--detach conflicts with --interactive and --tty" in done.err
 
 
 def test_without_a_terminal_there_is_none_to_give(px: Px) -> None:

@@ -227,7 +227,7 @@ def test_a_killed_run_in_the_foreground_is_taken_over_by_attach(
     process = start("run", "--name", id, "--rootfs", rootfs, "--", "sh", "-c", script)
     assert process.stdout
     assert process.stdout.readline() == b"first\n"
-    assert b"its output goes to the process that runs it" in px("attach", id).err
+    assert b"another process is attached to its output" in px("attach", id).err
     process.kill()
     process.wait()
     assert px("ps", "-q").lines == [id]

@@ -62,5 +62,5 @@ def test_what_is_not_paused_cannot_be_unpaused(plugins: Plugins, pluginexec: Com
 def test_help_says_what_it_does_and_an_id_must_be_given(pluginexec: Command, name: str) -> None:
     code, printed, _ = pluginexec(name, "--help")
     assert code == 0
-    assert "Prints each id." in " ".join(printed)
+    assert "Prints each ID." in " ".join(printed)
     assert pluginexec(name)[0] == 125

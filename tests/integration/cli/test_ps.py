@@ -79,13 +79,6 @@ def test_filters_choose(px: Px, three: Records, filters: list[str], ids: list[st
     assert px("ps", "-a", "-q", *options).lines == ids
 
 
-@pytest.mark.parametrize("text", ["colour=red", "status", "status=happy", "exited=x"])
-def test_a_filter_that_is_not_known_is_refused(px: Px, text: str) -> None:
-    done = px("ps", "-f", text)
-    assert (done.code, done.out) == (125, b"")
-    assert done.err.startswith(b"pluginexec: filter ")
-
-
 def test_json_has_one_object_a_line_with_stable_keys(px: Px, three: Records) -> None:
     rows = [json.loads(line) for line in px("ps", "-a", "--format", "json").lines]
     assert [row["id"] for row in rows] == ["three", "two", "one"]

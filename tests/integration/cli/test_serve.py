@@ -58,6 +58,12 @@ def processes(root: Path, address: str, log: Path) -> Iterator[Serve]:
             each.end(signal.SIGKILL)
 
 
+def has_notify_socket(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "NOTIFY_SOCKET" in process.environ()
+    return False
+
+
 def test_systemd_is_told_what_is_done_and_no_child_can_speak_for_it(
     plugins: Plugins, serve: Serve, tmp_path: Path
 ) -> None:
@@ -73,9 +79,8 @@ def test_systemd_is_told_what_is_done_and_no_child_can_speak_for_it(
         assert told() == "READY=1\nSTATUS=plugins: 1 running"
         assert plugins.records.is_locked(id)
         wait_until(serving.children, "the stream of events")
-        for child in serving.children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                assert "NOTIFY_SOCKET" not in child.environ()
+        # A child has the variable between fork and exec.
+        wait_until(lambda: not any(map(has_notify_socket, serving.children())), "children without NOTIFY_SOCKET")
         serving.send(signal.SIGHUP)
         assert told().startswith("RELOADING=1\nMONOTONIC_USEC=")
         assert told() == "READY=1\nSTATUS=plugins: 1 running"

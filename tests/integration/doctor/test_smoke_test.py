@@ -16,9 +16,8 @@ import pytest
 
 from pluginexec import Containerd, PluginExecError
 from pluginexec.doctor import smoke_test
-from pluginexec.doctor.elf import GREETING, tiny_program
-from pluginexec.doctor.smoke_test import NotTried, run_tiny_plugin
-from pluginexec.testing.rootfs import is_static
+from pluginexec.doctor.elf import tiny_program
+from pluginexec.doctor.smoke_test import run_tiny_plugin
 from tests.support.embedded import NOBODY, short_root
 
 
@@ -43,25 +42,6 @@ def left(containerd: Containerd | None = None) -> list[str]:
     if containerd:
         found += [name for name in containerd.remote.new_client("default").namespaces() if name == id]
     return found + [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if id in line]
-
-
-def test_the_tiny_program_runs_on_this_machine(tmp_path: Path) -> None:
-    program = tiny_program(os.uname().machine)
-    assert program
-    (tmp_path / "tiny").write_bytes(program)
-    (tmp_path / "tiny").chmod(0o700)
-    done = subprocess.run([tmp_path / "tiny"], capture_output=True, check=True, timeout=10)
-    assert (done.stdout, done.stderr) == (GREETING, b"")
-
-
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_tiny_programs_are_static_and_end_with_the_greeting(machine: str, tmp_path: Path) -> None:
-    program = tiny_program(machine)
-    assert program
-    assert program.endswith(GREETING)
-    (tmp_path / "tiny").write_bytes(program)
-    assert is_static(tmp_path / "tiny")
-    assert tiny_program("pdp11") is None
 
 
 def test_it_runs_on_a_containerd_that_listens_and_leaves_nothing(
@@ -89,19 +69,6 @@ def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(
         assert run_tiny_plugin(containerd.address, root) > 0
     finally:
         subprocess.run(["umount", root], check=True)
-
-
-def test_where_there_is_no_program_or_no_place_for_it_it_is_not_tried(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(smoke_test, "tiny_program", lambda machine: None)
-    with pytest.raises(NotTried, match="no tiny program for"):
-        run_tiny_plugin(NOBODY, root)
-    monkeypatch.undo()
-    monkeypatch.setattr(smoke_test, "_can_execute", lambda directory: False)
-    with pytest.raises(NotTried, match="allows programs to be executed"):
-        run_tiny_plugin(NOBODY, root)
-    assert not list(root.iterdir())
 
 
 def test_a_plugin_that_does_not_start_is_told_of_and_nothing_is_left(
