@@ -74,16 +74,16 @@ def creating_options(command: _F) -> _F:
 
 
 def planned(
-    settings: Settings, flags: ContainerFlags, *, detached: bool, arguments: tuple[str, ...], **asked: Any
+    settings: Settings, flags: ContainerFlags, *, detached: bool, arguments: tuple[str, ...], **options: Any
 ) -> tuple[Record, dict[str, Any]]:
     """Return the validated record and spec of a plugin, after making sure that a containerd is running for it."""
-    id = check_id(asked["name"] or secrets.token_hex(6))
-    spec = _base_spec(id, asked["rootfs"], arguments)
+    id = check_id(options["name"] or secrets.token_hex(6))
+    spec = _base_spec(id, options["rootfs"], arguments)
     labels = flags.labels
-    driver = asked["log_driver"] or (JSON_FILE if detached or not asked["auto_remove"] else NONE)
-    log_opts = pairs("--log-opt", asked["log_opts"])
+    driver = options["log_driver"] or (JSON_FILE if detached or not options["auto_remove"] else NONE)
+    log_opts = pairs("--log-opt", options["log_opts"])
     check_options(driver, log_opts)
-    _check(**asked)
+    _check(**options)
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
     spec["linux"].setdefault("cgroupsPath", f"/pluginexec/{id}")  # stats and the OOM flag are read from it
     record = Record(
@@ -96,10 +96,10 @@ def planned(
         labels=labels,
         log_driver=driver,
         log_opts=log_opts,
-        restart=asked["restart"],
-        auto_remove=asked["auto_remove"],
-        stop_signal=asked["stop_signal"],
-        runtime=asked["runtime"],
+        restart=options["restart"],
+        auto_remove=options["auto_remove"],
+        stop_signal=options["stop_signal"],
+        runtime=options["runtime"],
         detached=detached,
     )
     return record, spec

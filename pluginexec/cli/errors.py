@@ -51,7 +51,7 @@ def end_with(error: BaseException, arguments: list[str]) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         return CLOSED_PIPE
-    return _show(error, *_asked(arguments))
+    return _show(error, *_log_options(arguments))
 
 
 def end_without(stream: TextIO, error: OSError, code: object, arguments: list[str]) -> object:
@@ -62,15 +62,15 @@ def end_without(stream: TextIO, error: OSError, code: object, arguments: list[st
     os.close(null)
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
-    return code or _show(error, *_asked(arguments))
+    return code or _show(error, *_log_options(arguments))
 
 
-def _asked(arguments: list[str]) -> tuple[bool, str]:
+def _log_options(arguments: list[str]) -> tuple[bool, str]:
     """Return ``--debug`` and ``--log-format``, even if the rest of the command line is invalid."""
     from pluginexec.cli.group import PROGRAM, cli
 
-    options: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True}
-    given = cli.make_context(PROGRAM, list(arguments), **options).params
+    settings: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True}
+    given = cli.make_context(PROGRAM, list(arguments), **settings).params
     return bool(given.get("debug")), given.get("log_format") or "text"
 
 

@@ -72,18 +72,18 @@ def show_log(
     if timestamps and driver == RAW:
         raise no_times(id)
     now = datetime.now(timezone.utc)
-    streams = tuple(name for name, asked in (("stdout", stdout), ("stderr", stderr)) if asked) or STREAMS
+    streams = tuple(name for name, is_chosen in (("stdout", stdout), ("stderr", stderr)) if is_chosen) or STREAMS
     source = (host.records.directory(id), id, driver)
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "tail": tail,
         "since": parse_when(since, now) if since else None,
         "until": parse_when(until, now) if until else None,
         "streams": streams,
     }
     if following:
-        entries = follow(*source, lambda: host.has_ended(id), **wanted)
+        entries = follow(*source, lambda: host.has_ended(id), **options)
     else:
-        entries = read(*source, **wanted)
+        entries = read(*source, **options)
         # The last output of an exited plugin is written to the log when its task is deleted, which this call does.
         with suppress(NotFound):
             host.current_state(id)

@@ -49,19 +49,19 @@ def format_option(
 
 def print_rows(rows: Iterable[Row], format: str, columns: Columns) -> None:
     """Print rows in ``format``; each column of a table is a header and the key of its cells."""
-    wanted = parse_format(format)
-    if wanted.kind == "table":
-        for line in _table(rows, wanted, columns):
+    parsed = parse_format(format)
+    if parsed.type == "table":
+        for line in _table(rows, parsed, columns):
             put(line)
     else:
         for row in rows:
-            put(wanted.render(row))
+            put(parsed.render(row))
 
 
 def print_document(document: Row, format: str) -> None:
     """Print one row; there is no table, so ``table`` means JSON."""
-    wanted = parse_format(format)
-    put(Format("json").render(document) if wanted.kind == "table" else wanted.render(document))
+    parsed = parse_format(format)
+    put(Format("json").render(document) if parsed.type == "table" else parsed.render(document))
 
 
 def put(line: str) -> None:
@@ -74,10 +74,10 @@ def put(line: str) -> None:
         raise Unavailable(f"cannot write to stdout: {error.strerror}") from error
 
 
-def _table(rows: Iterable[Row], wanted: Format, columns: Columns) -> Iterable[str]:
-    if wanted.parts:
+def _table(rows: Iterable[Row], parsed: Format, columns: Columns) -> Iterable[str]:
+    if parsed.parts:
         titles = {key: header for header, key in columns}
-        text = [wanted.render_header(titles), *(wanted.render(row) for row in rows)]
+        text = [parsed.render_header(titles), *(parsed.render(row) for row in rows)]
         return _aligned([line.split("\t") for each in text for line in each.split("\n")])
     cells = [[to_text(row.get(key)) for _, key in columns] for row in rows]
     return _aligned([[header for header, _ in columns], *cells])

@@ -41,14 +41,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Format:
-    """A parsed format; ``kind`` is table, json or template. A table has parts if it is given as a template."""
+    """A parsed format; ``type`` is table, json or template. A table has parts if it is given as a template."""
 
-    kind: str
+    type: str
     parts: tuple[str | Field, ...] = ()
 
     def render(self, row: Mapping[str, Any]) -> str:
         """Return the text of one row."""
-        if self.kind == "json":
+        if self.type == "json":
             return to_json(row)
         return "".join(part if isinstance(part, str) else _render_field(part, row) for part in self.parts)
 
@@ -65,11 +65,11 @@ def parse_format(text: str, fields: Iterable[str] | None = None) -> Format:
     if text in ("table", "json"):
         return Format(text)
     known = None if fields is None else [tuple(field.split(".")) for field in fields]
-    kind, template = ("table", text[6:].lstrip()) if text.startswith("table ") else ("template", text)
+    type, template = ("table", text[6:].lstrip()) if text.startswith("table ") else ("template", text)
     parts = tuple(_parts(template.replace("\\t", "\t").replace("\\n", "\n"), known))
     if not any(isinstance(part, Field) for part in parts):
         raise _refused(f"unknown format: {shown(text)}", known)
-    return Format(kind, parts)
+    return Format(type, parts)
 
 
 def _parts(template: str, known: list[Path] | None) -> Iterable[str | Field]:

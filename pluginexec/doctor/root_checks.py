@@ -110,7 +110,7 @@ def check_containers(place: Place) -> Check:
         return Check("containers", OK, "none, because no containerd is running")
     client = place.listening.new_client(place.namespace)
     containers = client.containers()
-    tasks = client.tasks()  # after the containers: one that is created in between would seem to have no task
+    tasks = client.tasks()  # after containers(): a new container must not seem to have no task
     ended = [
         id for id in containers if (id not in tasks or tasks[id].state is TaskState.STOPPED) and not _in_use(place, id)
     ]

@@ -16,11 +16,11 @@ from pluginexec.host.host import Host
 @log_options
 @click.argument("id", metavar="ID", shell_complete=complete_id)
 @click.pass_obj
-def command(settings: Settings, /, id: str, **asked: Any) -> None:
+def command(settings: Settings, /, id: str, **options: Any) -> None:
     """Fetch the logs of a plugin; its stdout goes to stdout, its stderr to stderr.
 
     -t, --since and --until need the log driver json-file; raw logs have no timestamps. -f also follows the log across
     rotations, up to its end.
     """
     host = Host(settings.root)
-    show_log(host, host.records.resolve(id), **asked)
+    show_log(host, host.records.resolve(id), **options)

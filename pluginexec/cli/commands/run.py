@@ -24,7 +24,7 @@ from pluginexec.types import ExitStatus
 @click.option("--detach", "-d", is_flag=True, help="Run the plugin in the background and print its ID.")
 @creating_options
 @click.pass_obj
-def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked: Any) -> int:
+def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **options: Any) -> int:
     """Create and run a plugin.
 
     In the foreground, its stdout and stderr are passed through unchanged, and SIGINT, SIGTERM and SIGHUP are forwarded
@@ -37,10 +37,10 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked:
 
     If no containerd is running, a private one is started under the root.
     """
-    if not detach and asked["restart"] != "no":
+    if not detach and options["restart"] != "no":
         raise click.UsageError("--restart needs --detach: a plugin in the foreground is not restarted")
     with Signals() as signals:
-        record, spec = planned(settings, flags, detached=detach, **asked)
+        record, spec = planned(settings, flags, detached=detach, **options)
         host = Host(settings.root)
         host.records.create(record, spec)
         try:

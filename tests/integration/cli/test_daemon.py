@@ -71,7 +71,7 @@ def test_status_where_none_runs_is_3_and_stop_says_so_and_is_0(pluginexec: Comma
     assert not list(root.iterdir())
 
 
-def test_status_tells_what_runs_where_and_since_when(pluginexec: Command, root: Path, run: Callable[..., str]) -> None:
+def test_status_shows_what_runs_where_and_since_when(pluginexec: Command, root: Path, run: Callable[..., str]) -> None:
     run(), run()
     code, (line,), _ = pluginexec("daemon", "status", "--format", "json")
     (pid,) = running(root)
@@ -161,7 +161,7 @@ def test_one_that_another_process_watches_is_not_stopped(
         assert running(root) == [containerd.pid]
 
 
-def test_one_that_hangs_is_told_from_one_that_runs_and_stop_ends_it(
+def test_one_that_hangs_is_distinguished_from_one_that_runs_and_stop_ends_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded.ensure_running(NOBODY, root)

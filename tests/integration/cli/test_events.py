@@ -37,11 +37,11 @@ class Watcher:
         return self._files[0].read_text()
 
     @property
-    def complained(self) -> str:
+    def stderr(self) -> str:
         return self._files[1].read_text()
 
     def actions(self, id: str) -> list[str]:
-        """The actions of a plugin, with what stands behind them."""
+        """The actions of a plugin, with their details."""
         found = [match for match in map(LINE.fullmatch, self.printed.splitlines()) if match and match[3] == id]
         return [f"{match[2]} {match[4] or ''}".strip() for match in found]
 
@@ -68,8 +68,8 @@ def watch(no_leaks: None, root_dir: Path, containerd: Containerd, tmp_path: Path
         watcher.end()
 
 
-def stands(watcher: Watcher, plugins: Plugins) -> None:
-    """Wait until what containerd tells arrives: pauses are not in the records."""
+def wait_until_active(watcher: Watcher, plugins: Plugins) -> None:
+    """Wait until containerd's events arrive: pauses are not in the records."""
     id = plugins.run()
 
     def seen() -> bool:
@@ -77,14 +77,14 @@ def stands(watcher: Watcher, plugins: Plugins) -> None:
         unpause(plugins.host, id)
         return "unpause" in watcher.actions(id)
 
-    wait_until(seen, "the standing of the stream")
+    wait_until(seen, "the stream to be active")
     plugins.host.stop(id, 0)
     plugins.host.remove(id)
 
 
-def test_a_life_is_told_line_by_line_until_ctrl_c(plugins: Plugins, client: Client, watch: Any) -> None:
+def test_events_are_printed_line_by_line_until_ctrl_c(plugins: Plugins, client: Client, watch: Any) -> None:
     watcher = watch()
-    stands(watcher, plugins)
+    wait_until_active(watcher, plugins)
     id = plugins.create("sleep 1000 & trap 'exit 3' TERM; wait", labels={"k": "v"})
     watcher.wait_for("create k=v", id)
     plugins.host.start(id)
@@ -95,22 +95,22 @@ def test_a_life_is_told_line_by_line_until_ctrl_c(plugins: Plugins, client: Clie
     plugins.host.remove(id)
     watcher.wait_for("destroy k=v", id)
     assert watcher.end() == 130
-    assert watcher.complained == ""
-    told = [
+    assert watcher.stderr == ""
+    shown = [
         *("create k=v", "start k=v", "pause k=v", "unpause k=v", "exec_create execID=e, k=v"),
         *("exec_start execID=e, k=v", "exec_die execID=e, exitCode=0, k=v", "die exitCode=3, k=v", "destroy k=v"),
     ]
-    assert watcher.actions(id) == told
+    assert watcher.actions(id) == shown
     moments = [datetime.fromisoformat(line.split("Z ")[0]) for line in watcher.printed.splitlines() if id in line]
     assert moments == sorted(moments)
 
 
-def test_what_was_before_is_told_first_and_nothing_twice(plugins: Plugins, watch: Any) -> None:
+def test_what_was_before_is_printed_first_and_nothing_twice(plugins: Plugins, watch: Any) -> None:
     ended, runs = plugins.run("exit 7"), plugins.run()
     plugins.host.wait(ended)
     watcher = watch("--since", "10m")
     watcher.wait_for("start", runs)
-    stands(watcher, plugins)
+    wait_until_active(watcher, plugins)
     plugins.host.stop(runs, 0)
     watcher.wait_for("die exitCode=137", runs)
     again = plugins.run("exit 0")
@@ -126,8 +126,8 @@ def test_the_past_alone_needs_no_containerd_and_ends_at_once(plugins: Plugins, r
     id = plugins.run("exit 7", labels={"k": "v"})
     plugins.host.wait(id)
     argv = command_line(root_dir, "/no/such/socket", "events", "--since", "10m", "--until", "0s", "--format", "json")
-    code, printed, complained = finished(argv)
-    assert (code, complained) == (0, "")
+    code, printed, stderr = finished(argv)
+    assert (code, stderr) == (0, "")
     events = [json.loads(line) for line in printed]
     assert [event["action"] for event in events] == ["create", "start", "die"]
     assert list(events[2]) == ["time", "type", "action", "id", "attributes", "labels"]
@@ -163,10 +163,10 @@ def test_when_containerd_was_killed_the_stream_comes_back_and_says_so(
 ) -> None:
     plugins = Plugins(root_dir, mortal.address, new_id, shell)
     watcher = watch(address=mortal.address)
-    stands(watcher, plugins)
+    wait_until_active(watcher, plugins)
     assert mortal.pid is not None
     os.kill(mortal.pid, signal.SIGKILL)
-    wait_until(lambda: "containerd's events are back" in watcher.complained, "the warning")
+    wait_until(lambda: "containerd's events are back" in watcher.stderr, "the warning")
     id = plugins.run("exit 5")
     plugins.host.wait(id)
     watcher.wait_for("die exitCode=5", id)

@@ -122,8 +122,8 @@ def test_the_exit_code_is_the_commands(px: Px) -> None:
     assert px(PLUGIN, "sh", "-c", "exit 42") == Done(42, b"", b"")
     assert px(PLUGIN, "sh", "-c", "kill -KILL $$") == Done(137, b"", b"")
     # What the runtime itself ends with when it fails.
-    assert px(PLUGIN, "sh", "-c", "echo exec failed: this is no complaint >&2; exit 255") == Done(
-        255, b"", b"exec failed: this is no complaint\n"
+    assert px(PLUGIN, "sh", "-c", "echo exec failed: this is not an error >&2; exit 255") == Done(
+        255, b"", b"exec failed: this is not an error\n"
     )
 
 
@@ -137,7 +137,7 @@ def test_the_exit_code_is_the_commands(px: Px) -> None:
         ("/etc/passwd/x", 126, b'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
     ],
 )
-def test_a_command_that_cannot_be_run_is_told_in_one_line(px: Px, command: str, code: int, said: bytes) -> None:
+def test_a_command_that_cannot_be_run_is_reported_in_one_line(px: Px, command: str, code: int, said: bytes) -> None:
     for options in ((), ("-d",)):
         done = px(*options, PLUGIN, command)
         assert (done.code, done.out) == (code, b"")
@@ -318,7 +318,7 @@ def test_a_plugin_that_is_paused_is_left_alone(px: Px, plugin: Plugin) -> None:
     assert px(PLUGIN, "true").code == 0
 
 
-def test_a_plugin_that_does_not_run_or_is_not_there_is_told(px: Px, plugin: Plugin) -> None:
+def test_a_plugin_that_does_not_run_or_is_not_there_is_reported(px: Px, plugin: Plugin) -> None:
     id = f"x{os.getpid()}-idle"
     plugin.create(id, "true")
     done = px(id, "true")

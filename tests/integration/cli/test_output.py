@@ -17,7 +17,7 @@ PRINT = """
     ("env", "status"),
     [({}, "\x1b[32mUp 1 second\x1b[0m"), ({"NO_COLOR": "1"}, "Up 1 second"), ({"TERM": "dumb"}, "Up 1 second")],
 )
-def test_on_a_terminal_the_status_has_colour_unless_nobody_wants_it(env: dict[str, str], status: str) -> None:
+def test_on_a_terminal_the_status_has_colour_unless_it_is_switched_off(env: dict[str, str], status: str) -> None:
     with on_terminal(probe(PRINT), environment(**{"TERM": "xterm", **env})) as terminal:
         pass
     assert terminal.text.splitlines() == ["ID        STATUS", f"a         {status}", "b         Created"]

@@ -25,7 +25,7 @@ def paused(id: str) -> bool | None:
     return is_paused(f"/pluginexec/{id}")
 
 
-def test_a_paused_plugin_stands_still_and_an_unpaused_one_goes_on(plugins: Plugins, pluginexec: Command) -> None:
+def test_a_paused_plugin_stands_still_and_an_unpaused_one_runs(plugins: Plugins, pluginexec: Command) -> None:
     id, other = plugins.run("while :; do :; done"), plugins.run()
     assert pluginexec("pause", id, other) == (0, [id, other], "")
     process = psutil.Process(plugins.records.state(id).pid)

@@ -184,13 +184,13 @@ def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_
     env = environment(CONTAINERD_ADDRESS=f"{short_root}/none")
     command = ("--root", short_root, "run", "--rootfs", rootfs, "--", "sh", "-c", "echo hello; exit 4")
     processes = [spawn(*command, env=env) for _ in range(3)]
-    told = b""
+    shown = b""
     for process in processes:
         code, out, err = ends(process)
         assert (code, out) == (4, b"hello\n")
-        told += err
-    assert told.count(b"\n") == 1
-    assert f"no containerd at {short_root}/none; a private one runs at {short_root}/containerd".encode() in told
+        shown += err
+    assert shown.count(b"\n") == 1
+    assert f"no containerd at {short_root}/none; a private one runs at {short_root}/containerd".encode() in shown
     assert ends(spawn(*command, env=env)) == (4, b"hello\n", b"")
     pids = [each.pid for each in psutil.process_iter(["cmdline"]) if is_containerd(each, short_root)]
     assert len(pids) == 1

@@ -27,7 +27,7 @@ Command = Callable[..., tuple[int, list[str], str]]
 
 @pytest.fixture
 def stats(root_dir: Path) -> Command:
-    """Run the command; there is no containerd for it, and it needs none."""
+    """Run the command; it needs no containerd."""
     return lambda *arguments: finished(command_line(root_dir, "/none", "stats", *arguments))
 
 
@@ -87,8 +87,8 @@ def test_once_is_a_table_of_all_that_run(plugins: Plugins, stats: Command) -> No
     limit = {"memory": {"limit": 64 * MIB}}
     busy, idle = plugins.run(BUSY, resources=limit), plugins.run(resources=limit)
     plugins.create()
-    code, printed, complained = stats("--no-stream")
-    assert (code, complained) == (0, "")
+    code, printed, stderr = stats("--no-stream")
+    assert (code, stderr) == (0, "")
     assert re.fullmatch(HEADER.replace(" ", " +").replace("/", " */ *"), printed[0])
     rows = dict(zip((line.split()[0] for line in printed[1:]), printed[1:], strict=True))
     assert set(rows) == {busy, idle}
@@ -112,12 +112,12 @@ def test_where_nothing_runs_there_is_only_the_header(root_dir: Path, stats: Comm
 
 def test_what_does_not_run_or_is_not_there_is_an_error(plugins: Plugins, stats: Command) -> None:
     runs, created = plugins.run(), plugins.create()
-    code, printed, complained = stats(runs, created)
+    code, printed, stderr = stats(runs, created)
     assert (code, printed) == (125, [])
-    assert complained == f"pluginexec: stats '{created}': it is not running\n"
-    code, printed, complained = stats("nope")
+    assert stderr == f"pluginexec: stats '{created}': it is not running\n"
+    code, printed, stderr = stats("nope")
     assert (code, printed) == (125, [])
-    assert "no such plugin: 'nope'" in complained
+    assert "no such plugin: 'nope'" in stderr
 
 
 def test_each_second_adds_a_table_until_ctrl_c(plugins: Plugins, watch: Any) -> None:

@@ -56,7 +56,7 @@ def plugins(place: Place, containerd: Containerd, new_id: Callable[[], str], she
 
 
 def kill(plugins: Plugins, id: str, client: Client) -> None:
-    """End a plugin while nobody supervises it."""
+    """End a plugin while no process supervises it."""
     os.kill(plugins.records.state(id).pid, signal.SIGKILL)
     wait_until(lambda: client.tasks()[id].state is TaskState.STOPPED, "its end")
 
@@ -82,7 +82,7 @@ def test_a_private_one_that_listens_is_used(containerd: Containerd, root: Path) 
         (root / "containerd").unlink()
 
 
-def test_a_containerd_that_hangs_or_is_of_a_series_never_tried_is_told_of(
+def test_a_containerd_that_hangs_or_is_of_a_series_never_tested_is_reported(
     place: Place, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = str(root / "socket")
@@ -112,7 +112,7 @@ def test_a_root_on_a_full_file_system_is_reported(place: Place, tmp_path: Path) 
     assert (small.status, small.found) == (WARNING, f"{tmp_path}/small, on tmpfs, 1 MiB free")
 
 
-def test_who_uses_the_root_is_told_and_who_has_it_alone_is_a_warning(place: Place, remote: Remote) -> None:
+def test_who_uses_the_root_is_reported_and_who_uses_it_exclusively_is_a_warning(place: Place, remote: Remote) -> None:
     assert root_checks.check_users(place).found == "not in use by any process"
     with Executor(place.root, remote, shared=True), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as serve:
         serve.bind(str(place.root / "serve.sock"))
@@ -128,7 +128,7 @@ def test_who_uses_the_root_is_told_and_who_has_it_alone_is_a_warning(place: Plac
 # What was left behind
 
 
-def test_a_plugin_that_ended_unseen_is_told_of_until_somebody_looks(
+def test_a_plugin_that_ended_unseen_is_reported_until_it_is_reconciled(
     place: Place, plugins: Plugins, client: Client
 ) -> None:
     id = plugins.run()
@@ -137,13 +137,13 @@ def test_a_plugin_that_ended_unseen_is_told_of_until_somebody_looks(
     kill(plugins, id, client)
     for check in (root_checks.check_records(place), root_checks.check_containers(place)):
         assert (check.status, id in check.found, "pluginexec ps -a" in check.remedy) == (WARNING, True, True)
-    with plugins.records.lock(id):  # somebody does
+    with plugins.records.lock(id):  # another process is doing that
         assert root_checks.check_records(place).status == root_checks.check_containers(place).status == OK
     plugins.host.reconcile(id)
     assert root_checks.check_records(place).status == root_checks.check_containers(place).status == OK
 
 
-def test_a_record_that_cannot_be_read_is_told_of_and_the_remedy_removes_it(place: Place, plugins: Plugins) -> None:
+def test_a_record_that_cannot_be_read_is_reported_and_the_remedy_removes_it(place: Place, plugins: Plugins) -> None:
     id = plugins.create()
     (plugins.records.directory(id) / "state.json").write_text("{")
     check = root_checks.check_records(place)
@@ -152,7 +152,7 @@ def test_a_record_that_cannot_be_read_is_told_of_and_the_remedy_removes_it(place
     assert root_checks.check_records(place) == Check("plugins", OK, "0 in total")
 
 
-def test_an_ended_container_of_no_plugin_here_is_told_of_and_the_remedy_removes_it(
+def test_an_ended_container_of_no_plugin_here_is_reported_and_the_remedy_removes_it(
     place: Place, plugins: Plugins, client: Client, tmp_path: Path
 ) -> None:
     id = plugins.run()
@@ -166,7 +166,7 @@ def test_an_ended_container_of_no_plugin_here_is_told_of_and_the_remedy_removes_
     assert root_checks.check_containers(elsewhere).status == OK
 
 
-def test_fifos_without_a_container_are_told_of_and_those_in_use_are_not(
+def test_fifos_without_a_container_are_reported_and_those_in_use_are_not(
     place: Place, remote: Remote, id: str, shell: Any, client: Client
 ) -> None:
     with Executor(place.root, remote, shared=True) as executor:
@@ -177,14 +177,14 @@ def test_fifos_without_a_container_are_told_of_and_those_in_use_are_not(
     client.delete_container(id)
     check = root_checks.check_leftovers(place)
     assert (check.status, id in check.found) == (WARNING, True)
-    assert root_checks.check_leftovers(replace(place, listening=None)).status == OK  # nobody knows
+    assert root_checks.check_leftovers(replace(place, listening=None)).status == OK  # containerd cannot be asked
     assert "'pluginexec restore'" in check.remedy
     subprocess.run(shlex.split(check.remedy.partition("; or ")[2]), check=True)
     assert not (place.root / "containers" / id).exists()
     wait_until(lambda: root_checks.check_leftovers(place).status == OK, "the end of the logger, whose files are gone")
 
 
-def test_a_logger_whose_plugin_is_gone_is_told_of_and_the_remedy_ends_it(place: Place, id: str) -> None:
+def test_a_logger_whose_plugin_is_gone_is_reported_and_the_remedy_ends_it(place: Place, id: str) -> None:
     mark = place.root / "containers" / id / "config.json"
     mark.parent.mkdir(parents=True)
     mark.touch()

@@ -71,7 +71,7 @@ def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(
         subprocess.run(["umount", root], check=True)
 
 
-def test_a_plugin_that_does_not_start_is_told_of_and_nothing_is_left(
+def test_a_plugin_that_does_not_start_is_reported_and_nothing_is_left(
     containerd: Containerd, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
@@ -83,7 +83,7 @@ def test_a_plugin_that_does_not_start_is_told_of_and_nothing_is_left(
     assert not left(containerd)
 
 
-def test_one_that_prints_something_else_or_does_not_end_is_told_of_and_nothing_is_left(
+def test_one_that_prints_something_else_or_does_not_end_is_reported_and_nothing_is_left(
     containerd: Containerd, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

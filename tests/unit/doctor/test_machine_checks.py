@@ -27,7 +27,7 @@ def test_missing_rights_are_a_failure_unless_a_containerd_listens_that_may_have_
     assert "sudo" in check.remedy
 
 
-def test_programs_that_are_missing_mute_or_never_tried_are_told_of_with_a_remedy(
+def test_programs_that_are_missing_mute_or_never_tested_are_reported_with_a_remedy(
     place: Place, nowhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -134,7 +134,7 @@ def test_rm_removes_what_has_ended_with_its_log_and_refuses_what_runs(
     assert not list((root_dir / "containers").iterdir())
 
 
-def test_with_rm_it_is_removed_by_whoever_looks_first(detached: Detached, px: Px, records: Records) -> None:
+def test_with_rm_it_is_removed_by_the_first_command_that_looks(detached: Detached, px: Px, records: Records) -> None:
     id = detached("exit 6", "--rm")
     assert px("wait", id).lines == ["6"]
     assert records.ids() == []
@@ -314,7 +314,7 @@ def catches(pid: int, number: int) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
-def test_inspect_tells_all_there_is_to_know(detached: Detached, px: Px, root_dir: Path) -> None:
+def test_inspect_shows_all_there_is_to_know(detached: Detached, px: Px, root_dir: Path) -> None:
     id = detached("exit 3", "-l", "a=b", "-e", "X=1")
     px("wait", id)
     document = json.loads(px("inspect", id).out)
