@@ -93,7 +93,7 @@ def _exit_code(error: BaseException) -> int:
 def _report(error: BaseException) -> Report:
     if isinstance(error, PluginExecError):
         details = {"argv": list(error.argv), "returncode": error.returncode, "stderr": error.stderr}
-        line = f"{error} ({error.hint})" if error.hint else str(error)
+        line = f"{error}; hint: {error.hint}" if error.hint else str(error)
         return Report(str(error), error.operation, error.id, error.hint, details if error.argv else {}, line)
     if isinstance(error, click.UsageError):
         return _usage_report(error)

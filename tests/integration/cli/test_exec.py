@@ -323,7 +323,7 @@ def test_a_plugin_that_does_not_run_or_is_not_there_is_reported(px: Px, plugin: 
     plugin.create(id, "true")
     done = px(id, "true")
     assert (done.code, done.err.count(b"\n")) == (125, 1)
-    assert b"it is not running (start it with 'pluginexec start " in done.err
+    assert b"it is not running; hint: start it with 'pluginexec start " in done.err
     done = px("no-such-plugin", "true")
     assert (done.code, done.err.count(b"\n")) == (125, 1)
     assert b"no such plugin: 'no-such-plugin'" in done.err

@@ -110,8 +110,8 @@ def test_ctrl_c_while_following_is_130_and_a_reader_that_goes_away_makes_no_nois
     ("driver", "cases"),
     [
         ("json-file", {"-n some": b"'some' is neither a number", "--since yesterday": b"is no time (give RFC 3339"}),
-        ("raw", {"-t": b"its log is raw, and has no times (choose --log-driver json-file", "--until 1s": b"no times"}),
-        ("none", {"": b"its log driver 'none' keeps no log (choose another"}),
+        ("raw", {"-t": b"its log is raw, and has no times; hint: choose --log-driver json-file", "--until 1s": b"no times"}),
+        ("none", {"": b"its log driver 'none' keeps no log; hint: choose another"}),
     ],
 )
 def test_what_cannot_be_shown_is_one_line_that_says_why(

@@ -49,7 +49,7 @@ def fail(settings: Any) -> None:
 
 
 def test_an_error_is_one_line_and_125(probe: Call) -> None:
-    assert probe(fail) == (125, "", "pluginexec: create 'x': no answer \\x1b[31m (start it)\n")
+    assert probe(fail) == (125, "", "pluginexec: create 'x': no answer \\x1b[31m; hint: start it\n")
 
 
 def test_with_debug_an_error_shows_the_command_that_failed_and_its_stderr(probe: Call) -> None:
