@@ -314,7 +314,7 @@ def test_a_plugin_that_is_paused_is_left_alone(px: Px, plugin: Plugin) -> None:
     finally:
         plugin.client.resume(PLUGIN)
     assert (done.code, done.out) == (125, b"")
-    assert b"it is paused (let it go on with 'pluginexec unpause " in done.err
+    assert b"it is paused; hint: let it go on with 'pluginexec unpause " in done.err
     assert px(PLUGIN, "true").code == 0
 
 

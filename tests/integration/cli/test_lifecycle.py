@@ -127,7 +127,7 @@ def test_rm_removes_what_has_ended_with_its_log_and_refuses_what_runs(
     assert px("rm", ended).lines == [ended]
     done = px("rm", running)
     assert done.code == 125
-    assert b"it is running (stop it first, or use 'rm -f')" in done.err
+    assert b"it is running; hint: stop it first, or use 'rm -f'" in done.err
     assert px("rm", "-f", running).lines == [running]
     assert records.ids() == []
     assert not list((root_dir / "plugins").iterdir())
@@ -148,7 +148,7 @@ def test_a_name_is_taken_until_it_is_removed(detached: Detached, px: Px, rootfs:
     id = detached("true")
     done = px("run", "-d", "--name", id, "--rootfs", rootfs, "true")
     assert (done.code, done.out) == (125, b"")
-    assert b"there is a plugin of this id (remove it with 'pluginexec rm'" in done.err
+    assert b"there is a plugin of this id; hint: remove it with 'pluginexec rm'" in done.err
     px("rm", "-f", id)
     assert px("run", "-d", "--name", id, "--rootfs", rootfs, "true").code == 0
 

@@ -109,8 +109,11 @@ def test_ctrl_c_while_following_is_130_and_a_reader_that_goes_away_makes_no_nois
 @pytest.mark.parametrize(
     ("driver", "cases"),
     [
-        ("json-file", {"-n some": b"'some' is neither a number", "--since yesterday": b"is no time (give RFC 3339"}),
-        ("raw", {"-t": b"its log is raw, and has no times; hint: choose --log-driver json-file", "--until 1s": b"no times"}),
+        (
+            "json-file",
+            {"-n some": b"'some' is neither a number", "--since yesterday": b"is no time; hint: give RFC 3339"},
+        ),
+        ("raw", {"-t": b"has no times; hint: choose --log-driver json-file", "--until 1s": b"no times"}),
         ("none", {"": b"its log driver 'none' keeps no log; hint: choose another"}),
     ],
 )

@@ -200,8 +200,8 @@ def test_a_second_serve_is_refused_in_one_line(serve: Serve, pluginexec: Any, ro
     code, printed, stderr = pluginexec("serve")
     assert (code, printed) == (125, [])
     assert stderr == (
-        f"pluginexec: another 'pluginexec serve' keeps the plugins of '{root_dir}' "
-        "(stop that one first, or give this one another --root)\n"
+        f"pluginexec: another 'pluginexec serve' keeps the plugins of '{root_dir}'; "
+        "hint: stop that one first, or give this one another --root\n"
     )
 
 
