@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. What containerd is like is known elsewhere."""
+"""The command line: parse arguments, call the host layer, print results."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and end with its exit code."""
+    """Run the command line and exit with its exit code."""
     arguments = sys.argv[1:]
     code: object
     try:
-        # Here, for Ctrl-C may come as early as this.
+        # Inside the try block, because Ctrl-C may arrive during this import.
         from pluginexec.cli.group import run
 
         code = run(arguments)
@@ -20,7 +20,7 @@ def main() -> None:
         from pluginexec.cli.errors import end_with
 
         code = end_with(error, arguments)
-    # What nobody can read any more shows now, and not as a complaint of the interpreter when it ends.
+    # Flush here: a closed pipe or full disk would otherwise make the interpreter print an error when it exits.
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -29,4 +29,4 @@ def main() -> None:
             from pluginexec.cli.errors import end_without
 
             code = end_without(stream, error, code, arguments)
-    sys.exit(code)  # type: ignore[arg-type] # a number, or what a command itself gave to SystemExit
+    sys.exit(code)  # type: ignore[arg-type] # a number, or the argument of a SystemExit of a command

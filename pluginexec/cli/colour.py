@@ -1,4 +1,4 @@
-"""Colour, where somebody sees it: only on a terminal, and never against ``NO_COLOR``."""
+"""Colour: only on a terminal, and never if ``NO_COLOR`` is set."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 
 def is_capable(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal that can do more than print text."""
+    """Return whether a stream is a terminal that understands escape sequences."""
     return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def styled(text: str, colour: str, stream: TextIO | None) -> str:
-    """Return ``text`` in a colour of click's, if it goes to a stream that shall have colour."""
+    """Return ``text`` in one of click's colours if ``stream`` supports it, otherwise unchanged."""
     if os.environ.get("NO_COLOR") or not is_capable(stream):
         return text
     return click.style(text, fg=colour)

@@ -1,4 +1,4 @@
-"""What ``run`` and ``create`` share: the options that say what is to run and how it is kept."""
+"""The other options of ``run`` and ``create``, and the record and spec that they result in."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ restart_option = click.option(
     default="no",
     metavar="POLICY",
     show_default=True,
-    help="When 'pluginexec serve' starts it again: no, on-failure[:max-retries], always, unless-stopped.",
+    help="Restart policy that 'pluginexec serve' applies: no, on-failure[:max-retries], always, unless-stopped.",
 )
 log_opt_option = click.option(
     "--log-opt",
     "log_opts",
     multiple=True,
     metavar="KEY=VALUE",
-    help="For json-file: max-size=SIZE (10m) before it is rotated, -1 for no limit; max-file=COUNT (3).",
+    help="Option of json-file: max-size=SIZE before rotation, -1 for unlimited (default 10m); max-file=COUNT"
+    " (default 3).",
 )
 _OPTIONS = (
     click.option(
@@ -41,26 +42,26 @@ _OPTIONS = (
         "--id",
         "name",
         metavar="ID",
-        help="The container's id; by default 12 random digits. Letters and digits, joined by single '.', '_' or '-'.",
+        help="Plugin ID: letters and digits, separated by single '.', '_' or '-'. Default: 12 random hex digits.",
     ),
     click.option(
         "--rootfs",
         metavar="DIR",
-        help="Run CMD on this root file system, with containerd's default spec, instead of a BUNDLE.",
+        help="Run CMD on this root file system with containerd's default spec, instead of a BUNDLE.",
     ),
-    click.option("--rm", "auto_remove", is_flag=True, help="Remove the plugin, and its log, when it has ended."),
+    click.option("--rm", "auto_remove", is_flag=True, help="Remove the plugin and its log when it exits."),
     restart_option,
     click.option(
         "--log-driver",
         type=click.Choice(DRIVERS),
-        help="Where its output is kept. json-file: docker's format, with times and rotation; raw: two plain files,"
-        " stdout.log and stderr.log; none. By default json-file; none for 'run --rm' in the foreground.",
+        help="Log driver. json-file: docker's format, with timestamps and rotation; raw: plain files stdout.log and"
+        " stderr.log; none. Default: json-file, but none for 'run --rm' in the foreground.",
     ),
     log_opt_option,
     click.option(
-        "--stop-signal", default="SIGTERM", show_default=True, metavar="SIGNAL", help="What 'stop' sends first."
+        "--stop-signal", default="SIGTERM", show_default=True, metavar="SIGNAL", help="Signal that 'stop' sends first."
     ),
-    click.option("--runtime", metavar="NAME", help="The OCI runtime: runc, crun, or a path; by default containerd's."),
+    click.option("--runtime", metavar="NAME", help="OCI runtime: runc, crun, or a path. Default: that of containerd."),
     click.argument("arguments", metavar="(BUNDLE | --rootfs DIR CMD [ARG...])", nargs=-1, type=click.UNPROCESSED),
 )
 
@@ -73,32 +74,32 @@ def creating_options(command: _F) -> _F:
 
 
 def planned(
-    settings: Settings, flags: ContainerFlags, *, detached: bool, arguments: tuple[str, ...], **asked: Any
+    settings: Settings, flags: ContainerFlags, *, detached: bool, arguments: tuple[str, ...], **options: Any
 ) -> tuple[Record, dict[str, Any]]:
-    """Return the record and the spec of a plugin, both checked; a containerd is there for it then."""
-    id = check_id(asked["name"] or secrets.token_hex(6))
-    spec = _base_spec(id, asked["rootfs"], arguments)
+    """Return the validated record and spec of a plugin, after making sure that a containerd is running for it."""
+    id = check_id(options["name"] or secrets.token_hex(6))
+    spec = _base_spec(id, options["rootfs"], arguments)
     labels = flags.labels
-    driver = asked["log_driver"] or (JSON_FILE if detached or not asked["auto_remove"] else NONE)
-    log_opts = pairs("--log-opt", asked["log_opts"])
+    driver = options["log_driver"] or (JSON_FILE if detached or not options["auto_remove"] else NONE)
+    log_opts = pairs("--log-opt", options["log_opts"])
     check_options(driver, log_opts)
-    _check(**asked)
-    spec = flags.apply(spec)  # after all that can be refused: it makes the directories that -v names
-    spec["linux"].setdefault("cgroupsPath", f"/pluginexec/{id}")  # by it, stats and the OOM flag are found
+    _check(**options)
+    spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
+    spec["linux"].setdefault("cgroupsPath", f"/pluginexec/{id}")  # stats and the OOM flag are read from it
     record = Record(
         id=id,
         created_at=datetime.now(timezone.utc),
-        # Last: before anything is started, a bad spec is told.
+        # Last: an invalid spec must fail before anything is started.
         address=ensure_running(settings.address, settings.root).address,
         namespace=settings.namespace,
         command=list(spec["process"]["args"]),
         labels=labels,
         log_driver=driver,
         log_opts=log_opts,
-        restart=asked["restart"],
-        auto_remove=asked["auto_remove"],
-        stop_signal=asked["stop_signal"],
-        runtime=asked["runtime"],
+        restart=options["restart"],
+        auto_remove=options["auto_remove"],
+        stop_signal=options["stop_signal"],
+        runtime=options["runtime"],
         detached=detached,
     )
     return record, spec
@@ -107,25 +108,25 @@ def planned(
 def _check(*, stop_signal: str, restart: str, auto_remove: bool, **others: object) -> None:
     parse_signal(stop_signal)
     if parse_policy(restart).name != "no" and auto_remove:
-        raise InvalidArgument("--rm and --restart exclude each other: what is removed cannot be started again")
+        raise InvalidArgument("--rm conflicts with --restart: a removed plugin cannot be restarted")
 
 
 def _base_spec(id: str, rootfs: str | None, arguments: tuple[str, ...]) -> dict[str, Any]:
     if rootfs is None:
         if len(arguments) != 1:
-            raise click.UsageError("give one bundle directory, or --rootfs DIR and a command")
+            raise click.UsageError("expected one bundle directory, or --rootfs DIR and a command")
         return load_spec(arguments[0])
     if not arguments:
-        raise click.UsageError("give a command to run on the root file system")
+        raise click.UsageError("missing the command to run on the root file system")
     return default_spec(rootfs, arguments, id=id)
 
 
 def pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
-    """Return the values of an option, each of which is ``KEY=VALUE``."""
-    found = {}
+    """Return the ``KEY=VALUE`` values of an option as a dict."""
+    result = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not key or not equals:
-            raise InvalidArgument(f"{option} {value!r} is not of the form KEY=VALUE")
-        found[key] = text
-    return found
+            raise InvalidArgument(f"invalid {option} {value!r}: use KEY=VALUE")
+        result[key] = text
+    return result

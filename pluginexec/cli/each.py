@@ -1,4 +1,4 @@
-"""What commands for several plugins share: each is tried, each failure is one line, and the last word is the code."""
+"""Apply a command to several plugins: one error line for each failure, and one exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pluginexec.errors import PluginExecError
 
 
 def for_each(references: Iterable[str], work: Callable[[str], object], *, echo: bool = True) -> int:
-    """Call ``work`` with each reference, print that as docker does, and return the exit code."""
+    """Call ``work`` with each reference, print each success as docker does, and return the exit code."""
     code = 0
     for reference in dict.fromkeys(references):
         try:

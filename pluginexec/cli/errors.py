@@ -1,4 +1,4 @@
-"""How the command ends that went wrong: one line on stderr (what, why, what to do) and an exit code."""
+"""Error reports: one line on stderr (what, why, what to do) and an exit code."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pluginexec.cli.suggestions import did_you_mean
 from pluginexec.errors import PluginExecError, one_line
 
 OWN_ERROR = 125
-"""The exit code for errors of ours, usage included: docker's, which leaves 126 and 127 to the plugin's command."""
+"""The exit code for errors of pluginexec, including usage errors; as in docker, 126 and 127 are the plugin's."""
 INTERRUPTED = 130
 CLOSED_PIPE = 141
-"""What a shell says of a command that SIGPIPE ended."""
+"""The code that a shell reports for a command killed by SIGPIPE."""
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """An error as it is written: ``details`` are only for those who debug."""
+class Report:
+    """An error as it is printed; ``details`` only with ``--debug``."""
 
     message: str
     operation: str | None = None
@@ -35,52 +35,52 @@ class Complaint:
     hint: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     line: str = ""
-    """The text of the one line."""
+    """The text of the line on stderr."""
 
 
 def show_error(error: BaseException) -> int:
-    """Write an error to stderr as the globals of this command want it, and return the exit code that goes with it."""
+    """Print an error to stderr in the format that the global options choose, and return its exit code."""
     settings = click.get_current_context().find_object(Settings)
     assert settings is not None
     return _show(error, settings.debug, settings.log_format)
 
 
 def end_with(error: BaseException, arguments: list[str]) -> int:
-    """Say what ended the command, and return its exit code."""
+    """Print the error that ended the command, and return its exit code."""
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return INTERRUPTED
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         return CLOSED_PIPE
-    return _show(error, *_asked(arguments))
+    return _show(error, *_log_options(arguments))
 
 
 def end_without(stream: TextIO, error: OSError, code: object, arguments: list[str]) -> object:
-    """Give up a standard stream that cannot be written to, and return the exit code, which was to be ``code``."""
-    # The interpreter flushes once more when it ends, and would complain.
+    """Close a standard stream that cannot be written to; return the exit code, which would have been ``code``."""
+    # The interpreter flushes again when it exits, and would print an error.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
-    return code or _show(error, *_asked(arguments))
+    return code or _show(error, *_log_options(arguments))
 
 
-def _asked(arguments: list[str]) -> tuple[bool, str]:
-    """Return ``--debug`` and ``--log-format``, also where the command line is wrong behind them."""
+def _log_options(arguments: list[str]) -> tuple[bool, str]:
+    """Return ``--debug`` and ``--log-format``, even if the rest of the command line is invalid."""
     from pluginexec.cli.group import PROGRAM, cli
 
-    options: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True}
-    given = cli.make_context(PROGRAM, list(arguments), **options).params
+    settings: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True}
+    given = cli.make_context(PROGRAM, list(arguments), **settings).params
     return bool(given.get("debug")), given.get("log_format") or "text"
 
 
 def _show(error: BaseException, debug: bool, log_format: str) -> int:
-    complaint = _complaint(error)
+    report = _report(error)
     if log_format == "json":
-        _write(_as_json(complaint, debug))
+        _write(_as_json(report, debug))
     else:
         prefix = styled("pluginexec:", "red", sys.stderr)
-        _write("\n".join([f"{prefix} {one_line(complaint.line)}", *(_details(complaint) if debug else ())]))
+        _write("\n".join([f"{prefix} {one_line(report.line)}", *(_details(report) if debug else ())]))
     return _exit_code(error)
 
 
@@ -90,63 +90,63 @@ def _exit_code(error: BaseException) -> int:
     return (invocation_code(error.message) if isinstance(error, PluginExecError) else None) or OWN_ERROR
 
 
-def _complaint(error: BaseException) -> Complaint:
+def _report(error: BaseException) -> Report:
     if isinstance(error, PluginExecError):
         details = {"argv": list(error.argv), "returncode": error.returncode, "stderr": error.stderr}
-        line = f"{error} ({error.hint})" if error.hint else str(error)
-        return Complaint(str(error), error.operation, error.id, error.hint, details if error.argv else {}, line)
+        line = f"{error}; hint: {error.hint}" if error.hint else str(error)
+        return Report(str(error), error.operation, error.id, error.hint, details if error.argv else {}, line)
     if isinstance(error, click.UsageError):
-        return _usage_complaint(error)
+        return _usage_report(error)
     if isinstance(error, click.ClickException):
         message = _plain(error.format_message())
-        return Complaint(message, line=message)
+        return Report(message, line=message)
     import traceback
 
-    if isinstance(error, OSError) and error.strerror:  # of the machine, and nobody said more
+    if isinstance(error, OSError) and error.strerror:  # raised by the operating system, and not wrapped
         message = f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
     else:
         message = f"internal error: {type(error).__name__}: {error}".removesuffix(": ")
-    hint = "run with --debug to see where"
+    hint = "run with --debug for a traceback"
     details = {"traceback": "".join(traceback.format_exception(error))}
-    return Complaint(one_line(message), hint=hint, details=details, line=f"{one_line(message)}; {hint}")
+    return Report(one_line(message), hint=hint, details=details, line=f"{one_line(message)}; {hint}")
 
 
-def _usage_complaint(error: click.UsageError) -> Complaint:
+def _usage_report(error: click.UsageError) -> Report:
     path = error.ctx.command_path if error.ctx else "pluginexec"
     command = path.partition(" ")[2] or None
     message = f"{command}: {_usage_message(error)}" if command else _usage_message(error)
     hint = f"see '{path} --help'"
     joint = "" if message.endswith("?") else ";"
-    return Complaint(message, command, hint=hint, line=f"{message}{joint} {hint}")
+    return Report(message, command, hint=hint, line=f"{message}{joint} {hint}")
 
 
 def _usage_message(error: click.UsageError) -> str:
-    if isinstance(error, click.NoSuchOption):  # each version of click has words of its own
+    if isinstance(error, click.NoSuchOption):  # the wording of click differs between versions
         return f"no such option: {error.option_name}{did_you_mean(error.option_name, error.possibilities or ())}"
     return _plain(error.format_message())
 
 
 def _plain(message: str) -> str:
-    """Return a message of click's as ours are written: it is no sentence."""
+    """Return a message of click in the style of this project: no capital letter, no full stop."""
     message = one_line(message).removesuffix(".")
     return message[:1].lower() + message[1:]
 
 
-def _as_json(complaint: Complaint, debug: bool) -> str:
+def _as_json(report: Report, debug: bool) -> str:
     content = {
         "time": rfc3339(now()),
         "level": "error",
-        "msg": one_line(complaint.message),
-        "operation": complaint.operation,
-        "id": complaint.id,
-        "hint": complaint.hint,
-        **(complaint.details if debug else {}),
+        "msg": one_line(report.message),
+        "operation": report.operation,
+        "id": report.id,
+        "hint": report.hint,
+        **(report.details if debug else {}),
     }
     return json.dumps(content, separators=(",", ":"))
 
 
-def _details(complaint: Complaint) -> Iterable[str]:
-    for name, value in complaint.details.items():
+def _details(report: Report) -> Iterable[str]:
+    for name, value in report.details.items():
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         for part in text.splitlines():
             # The indentation of a traceback is kept.
@@ -158,11 +158,11 @@ def _write(text: str) -> None:
         if sys.stderr is not None:
             sys.stderr.write(f"{text}\n")
     except OSError:
-        pass  # told, where that is possible, when it is flushed for the last time
+        pass  # reported, if possible, when the stream is flushed for the last time
 
 
 def _reader_is_gone() -> bool:
-    """Tell whether nobody can read stdout or stderr any more; not each broken pipe is one of them."""
+    """Return whether stdout or stderr has lost its reader; a ``BrokenPipeError`` may come from another pipe."""
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, 0)

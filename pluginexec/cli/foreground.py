@@ -1,4 +1,4 @@
-"""What a command in the foreground shares with its plugin: the terminal's signals, and the standard streams."""
+"""Foreground commands: forward signals to the plugin, and write its output to the standard streams."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pluginexec.errors import PluginExecError
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = 0
-"""No signal has this number."""
+"""Ends the forwarding thread; no signal has this number."""
 _PATIENCE = 3
-"""docker's: the third signal ends a plugin that ignores them."""
+"""As in docker, the third signal kills a plugin that ignores them."""
 
 
 class Signals:
-    """Takes SIGINT, SIGTERM and SIGHUP while it is entered.
+    """Handles SIGINT, SIGTERM and SIGHUP while it is entered.
 
-    Outside ``forwarded`` they end the command as SIGINT does by default, through its clean-up, with 128+n.
+    Outside ``forwarded``, a signal ends the command with 128+n, after its clean-up.
     """
 
     def __init__(self) -> None:
-        # Python runs a handler in the main thread, between two of its steps: a signal that comes just before that
-        # thread waits is not seen until the wait is over. So the kernel's own handler writes each to this pipe.
+        # Python runs handlers in the main thread, between two bytecodes: one for a signal that arrives just before a
+        # blocking call runs only after it. So Python's C-level handler writes each number to this pipe at once.
         self._pending, self._wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
         self._forwarding = False
@@ -41,7 +41,7 @@ class Signals:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type] # what signal() itself returned
@@ -51,7 +51,7 @@ class Signals:
 
     @contextmanager
     def forwarded(self, send: Callable[[int], None]) -> Iterator[Callable[[], None]]:
-        """Send on what comes; what comes before the yielded function was called is kept until then."""
+        """Forward signals; those that arrive before the yielded function is called are held until then."""
         started = threading.Event()
         thread = threading.Thread(target=self._forward, args=(send, started), name="pluginexec-signals", daemon=True)
         self._forwarding = True
@@ -59,13 +59,13 @@ class Signals:
         try:
             yield started.set
         finally:
-            # Signals are still taken, and go nowhere: the clean-up that follows has bounds of its own.
+            # Signals are still handled, but ignored: the clean-up that follows has its own time limits.
             os.write(self._wakeup, bytes([_END]))
             started.set()
             thread.join()
 
     def reader_is_gone(self) -> None:
-        """Have SIGPIPE forwarded: the plugin writes to a pipe of its shim, and would never learn it from the kernel."""
+        """Forward SIGPIPE: the plugin writes to a pipe of its shim, so the kernel never sends it one."""
         os.write(self._wakeup, bytes([signal.SIGPIPE]))
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -76,17 +76,17 @@ class Signals:
         started.wait()
         count = 0
         while (number := os.read(self._pending, 1)[0]) != _END:
-            # The init process of a container ignores a signal that it has no handler for, SIGPIPE too.
+            # The init process of a container ignores signals without a handler, including SIGPIPE.
             count += _PATIENCE if number == signal.SIGPIPE else number in _FORWARDED
             if number in (*_FORWARDED, signal.SIGPIPE):
-                with suppress(PluginExecError):  # it has ended, or containerd is away
+                with suppress(PluginExecError):  # it has exited, or containerd does not answer
                     send(signal.SIGKILL if count >= _PATIENCE else number)
 
 
 class StandardStream:
-    """A writer to one of our own standard streams, which stays open when the plugin's ends.
+    """A writer to a standard stream of this process, which stays open when the plugin's stream ends.
 
-    When nobody reads any more, ``when_broken`` is called, once, and what comes is discarded.
+    If the reader closes the pipe, ``when_broken`` is called once, and further output is discarded.
     """
 
     def __init__(self, descriptor: int, when_broken: Callable[[], None] = lambda: None) -> None:
@@ -95,13 +95,13 @@ class StandardStream:
         self.is_broken = False
 
     def write(self, data: bytes, /) -> int:
-        """Write, and wait where the stream is non-blocking."""
+        """Write, and wait if the stream is non-blocking and full."""
         if self.is_broken:
             return len(data)
         try:
             return os.write(self._descriptor, data)
         except BlockingIOError:
-            # Whoever shares the terminal with us may have made it so.
+            # Another process on the same terminal may have made it non-blocking.
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
             poll.poll()
@@ -116,6 +116,6 @@ class StandardStream:
 
 
 def write_all(stream: StandardStream, data: bytes) -> None:
-    """Write all of ``data``; what nobody reads any more is discarded."""
+    """Write all of ``data``; discard it if the reader has closed the pipe."""
     while data:
         data = data[stream.write(data) :]

@@ -1,4 +1,4 @@
-"""What is said before the command: the globals of the command line."""
+"""The global options, which precede the command."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """The globals, as each command gets them by ``click.pass_obj``."""
+    """The values of the global options, which ``click.pass_obj`` passes to each command."""
 
     address: str | None
-    """containerd's socket; ``None``: what ``Remote()`` chooses (``$CONTAINERD_ADDRESS``, else its default)."""
+    """containerd's socket; ``None`` for the default of ``Remote()``: ``$CONTAINERD_ADDRESS``, else the host's."""
     namespace: str
     root: Path
     """Absolute."""

@@ -1,4 +1,4 @@
-"""The group of commands: its globals, its help, and each command imported only when it is called."""
+"""The top-level command: global options, help, and commands that are imported only when called."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ if typing.TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-# The executor's own defaults; to import them from there would double what the help costs.
+# The executor's defaults; importing them from there would double the time that --help takes.
 DEFAULT_ROOT = "/run/pluginexec"
 DEFAULT_NAMESPACE = "plugins.moby"
 PROGRAM = "pluginexec"
 COMPLETE_VARIABLE = "_PLUGINEXEC_COMPLETE"
-"""Where click's completion scripts say what they want."""
+"""The environment variable by which click's completion scripts make their request."""
 
-# Each with its one line of help, so that the help of all imports none. The module has the command's name.
+# With the help lines here, --help imports no command. Each module has the name of its command.
 _SECTIONS = {
     "Plugins": {
-        "run": "Create a plugin and start it.",
+        "run": "Create and run a plugin.",
         "create": "Create a plugin without starting it.",
-        "start": "Start plugins in the background.",
-        "restore": "Find out what became of plugins after a crash or a reboot.",
-        "attach": "Show what a running plugin prints from now on, until it ends.",
-        "exec": "Run a command in a running plugin.",
-        "stop": "Stop plugins: the stop signal, some seconds of patience, then SIGKILL.",
-        "kill": "Send a signal to the init process of plugins.",
-        "pause": "Freeze all processes of plugins.",
-        "unpause": "Let all processes of paused plugins go on.",
-        "wait": "Wait until plugins have ended, and print their exit codes.",
-        "rm": "Remove plugins that do not run.",
+        "start": "Start created or stopped plugins in the background.",
+        "restore": "Reconcile plugins after a crash or a reboot.",
+        "attach": "Attach to the output of a running plugin.",
+        "exec": "Execute a command in a running plugin.",
+        "stop": "Stop running plugins.",
+        "kill": "Send a signal to running plugins.",
+        "pause": "Pause all processes of plugins.",
+        "unpause": "Resume all processes of paused plugins.",
+        "wait": "Wait until plugins exit, then print their exit codes.",
+        "rm": "Remove stopped plugins and their logs.",
     },
-    "What there is": {
+    "Inspect": {
         "ps": "List plugins.",
-        "logs": "Print what a plugin has printed.",
-        "inspect": "Show all that is known of plugins.",
-        "stats": "Show what running plugins use of CPU, memory, network, block devices and processes.",
-        "events": "Print what happens to plugins, as it happens.",
-        "info": "Print which containerd, root and versions are used.",
+        "logs": "Fetch the logs of a plugin.",
+        "inspect": "Return low-level information on plugins.",
+        "stats": "Display a live stream of resource usage statistics.",
+        "events": "Print plugin events in real time.",
+        "info": "Display the containerd, root and versions in use.",
     },
     "Managed plugins": {
         "plugin": "Manage Docker managed plugins: a config.json and a rootfs.",
     },
-    "The host": {
-        "doctor": "Find out whether plugins can run here, and what to do if not.",
-        "daemon": "Look after the private containerd of the root.",
-        "serve": "Supervise the plugins of the root until told to stop.",
-        "completion": "Print the script that lets a shell complete commands.",
+    "Host": {
+        "doctor": "Check whether plugins can run on this host.",
+        "daemon": "Manage the private containerd of the root.",
+        "serve": "Supervise the plugins of the root until stopped.",
+        "completion": "Print a shell completion script.",
     },
 }
 
@@ -64,7 +64,7 @@ _SECTIONS = {
 class LazyGroup(click.Group):
     """A group whose commands are modules of a package, each imported only when it is called.
 
-    ``sections``: the headings of its help, and below each the commands with their one line of help.
+    ``sections`` maps each heading of the help to its commands, and each command to its help line.
     """
 
     def __init__(self, *args: Any, package: str, sections: Mapping[str, Mapping[str, str]], **attributes: Any) -> None:
@@ -72,10 +72,10 @@ class LazyGroup(click.Group):
         self._package = package
         self._sections = sections
         self.helps = {name: help for section in sections.values() for name, help in section.items()}
-        """Each command with its line of help."""
+        """The help line of each command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all."""
+        """Return the names of all commands, sorted."""
         return sorted(self.helps)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections, aligned with each other."""
+        """Write the sections with aligned columns."""
         width = max(map(len, self.helps))
         for section, commands in self._sections.items():
             with formatter.section(section):
@@ -96,7 +96,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one may be meant."""
+        """Find the command, or raise an error that suggests similar ones."""
         if args[0] not in self.helps and not ctx.resilient_parsing:
             from pluginexec.cli.suggestions import did_you_mean
 
@@ -104,7 +104,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete a name; click's own imports all commands, to ask each for its help."""
+        """Complete a command name; click's implementation imports every command to read its help."""
         from click.shell_completion import CompletionItem
 
         names = [name for name in sorted(self.helps) if name.startswith(incomplete)]
@@ -128,7 +128,7 @@ class LazyGroup(click.Group):
     envvar="PLUGINEXEC_ADDRESS",
     show_envvar=True,
     type=click.Path(),
-    help="containerd's socket; by default $CONTAINERD_ADDRESS, else the machine's, else a private containerd.",
+    help="containerd socket. Default: $CONTAINERD_ADDRESS, else the host's, else a private containerd.",
 )
 @click.option(
     "-n",
@@ -138,7 +138,7 @@ class LazyGroup(click.Group):
     show_envvar=True,
     default=DEFAULT_NAMESPACE,
     show_default=True,
-    help="containerd's namespace of the plugins.",
+    help="containerd namespace of the plugins.",
 )
 @click.option(
     "--root",
@@ -148,14 +148,14 @@ class LazyGroup(click.Group):
     default=DEFAULT_ROOT,
     show_default=True,
     type=click.Path(file_okay=False),
-    help="Where the plugins, their logs and a private containerd are kept.",
+    help="Directory for plugins, their logs and the private containerd.",
 )
 @click.option(
     "--debug",
     is_flag=True,
     envvar="PLUGINEXEC_DEBUG",
     show_envvar=True,
-    help="Tell on stderr what is done, and of an error all that is known.",
+    help="Log debug messages to stderr, and the details of errors.",
 )
 @click.option(
     "--log-format",
@@ -164,15 +164,16 @@ class LazyGroup(click.Group):
     default="text",
     show_default=True,
     type=click.Choice(["text", "json"]),
-    help="How messages and errors are written to stderr; json: one object a line.",
+    help="Format of log messages and errors on stderr; json prints one object per line.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debug: bool, log_format: str) -> None:
-    """Run and supervise plugin containers on containerd, by way of ctr and runc.
+    """Run and supervise plugin containers on containerd, using ctr and runc.
 
-    Data goes to stdout and all else to stderr. The exit code of run and exec is the process's own; 125 stands for an
-    error of pluginexec, 126 and 127 for a command that cannot be run or is not there, and 128+n for an end by signal n.
+    Data goes to stdout, everything else to stderr. 'run' and 'exec' exit with the code of the process, or 128+n if it
+    was killed by signal n. Other codes: 125 for an error of pluginexec, 126 if the command cannot be executed, 127 if
+    it is not found.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -184,7 +185,7 @@ def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debu
     from pluginexec.validation import check_namespace
 
     if not root:
-        raise click.UsageError("the root is empty: give a directory, or leave --root out", ctx)
+        raise click.UsageError("the root is empty: pass a directory, or omit --root", ctx)
     ctx.obj = Settings(address, check_namespace(namespace), Path(root).absolute(), debug, log_format)
     configure(debug, log_format)
 
@@ -197,13 +198,13 @@ def run(arguments: list[str]) -> object:
     if COMPLETE_VARIABLE in os.environ:
         cli.main(arguments, PROGRAM, COMPLETE_VARIABLE)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # of a name that the terminal cannot show, too
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the encoding of the terminal lacks
     try:
         with cli.make_context(PROGRAM, list(arguments)) as ctx:
             try:
                 return cli.invoke(ctx)
             except click.UsageError as error:
-                if error.ctx is None:  # of click's parser, which does not know whose options it reads
+                if error.ctx is None:  # raised by click's parser, which does not know the context
                     error.ctx = click.Context(cli, ctx, ctx.invoked_subcommand)
                 raise
     except click.exceptions.Exit as end:

@@ -1,4 +1,4 @@
-"""Sizes, times and durations as docker writes them."""
+"""Sizes, times and durations, formatted as docker does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
-_LESS_THAN = (  # seconds, how many of these one unit has, its name
+_LESS_THAN = (  # limit in seconds, seconds per unit, name of the unit
     (_MINUTE, 1, "seconds"),
     (_HOUR, _MINUTE, "minutes"),
     (48 * _HOUR, _HOUR, "hours"),
@@ -18,17 +18,17 @@ _LESS_THAN = (  # seconds, how many of these one unit has, its name
 
 
 def now() -> datetime:
-    """Return the time, aware."""
+    """Return the current time in UTC, timezone-aware."""
     return datetime.now(timezone.utc)
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return an aware time in UTC, as JSON has it."""
+    """Return a timezone-aware time as RFC 3339 in UTC."""
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def human_size(size: float) -> str:
-    """Return a number of bytes in four digits and a binary unit: ``12.34MiB``."""
+    """Return a number of bytes with four digits and a binary unit: ``12.34MiB``."""
     unit = 0
     while size >= 1024 and unit < len(_UNITS) - 1:
         size /= 1024
@@ -45,7 +45,7 @@ def human_duration(seconds: float) -> str:
     if _MINUTE <= seconds < 2 * _MINUTE:
         return "About a minute"
     if seconds >= _HOUR:
-        seconds = int(seconds / _HOUR + 0.5) * _HOUR  # docker counts whole hours from here on
+        seconds = int(seconds / _HOUR + 0.5) * _HOUR  # from here on docker rounds to whole hours
     if seconds == _HOUR:
         return "About an hour"
     for limit, unit, name in _LESS_THAN:
@@ -61,7 +61,7 @@ def human_status(
     finished_at: datetime | None = None,
     exit_code: int | None = None,
 ) -> str:
-    """Return the status of a plugin in docker's words: ``Up 5 minutes``, ``Exited (3) 2 hours ago``."""
+    """Return the status of a plugin as docker shows it: ``Up 5 minutes``, ``Exited (3) 2 hours ago``."""
     code = "unknown" if exit_code is None else exit_code
     up = f"Up {_since(started_at)}" if started_at else "Up"
     ago = f"{_since(finished_at)} ago" if finished_at else ""

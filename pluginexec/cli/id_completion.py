@@ -1,4 +1,4 @@
-"""Complete ids: what the shell asks for while a person types. Nothing here may raise, or change anything."""
+"""Shell completion of ids. Nothing here may raise, print, or change anything."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import click
 
 
 def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids of all plugins that begin so."""
-    return _ids(ctx, param, incomplete, lambda alive: True)
+    """Return the ids of all plugins with this prefix."""
+    return _ids(ctx, param, incomplete, lambda running: True)
 
 
 def complete_running(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids of the plugins that run and begin so."""
-    return _ids(ctx, param, incomplete, lambda alive: alive)
+    """Return the ids of running plugins with this prefix."""
+    return _ids(ctx, param, incomplete, lambda running: running)
 
 
 def complete_stopped(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids of the plugins that do not run and begin so."""
-    return _ids(ctx, param, incomplete, lambda alive: not alive)
+    """Return the ids of stopped plugins with this prefix."""
+    return _ids(ctx, param, incomplete, lambda running: not running)
 
 
 def complete_managed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of all managed plugins that begin so."""
-    return _ids(ctx, param, incomplete, lambda alive: True, _managed_plugins)
+    """Return the names of all managed plugins with this prefix."""
+    return _ids(ctx, param, incomplete, lambda running: True, _managed_plugins)
 
 
 def complete_enabled(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of the managed plugins that run and begin so."""
-    return _ids(ctx, param, incomplete, lambda alive: alive, _managed_plugins)
+    """Return the names of enabled plugins with this prefix."""
+    return _ids(ctx, param, incomplete, lambda running: running, _managed_plugins)
 
 
 def complete_disabled(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of the managed plugins that do not run and begin so."""
-    return _ids(ctx, param, incomplete, lambda alive: not alive, _managed_plugins)
+    """Return the names of disabled plugins with this prefix."""
+    return _ids(ctx, param, incomplete, lambda running: not running, _managed_plugins)
 
 
 def _ids(
@@ -46,13 +46,13 @@ def _ids(
 ) -> list[str]:
     given = ctx.params.get(param.name or "") or ()
     try:
-        return [id for id, alive in (plugins or _plugins)(ctx, incomplete) if wanted(alive) and id not in given]
-    except Exception:  # in the middle of somebody's line nothing may be printed
+        return [id for id, running in (plugins or _plugins)(ctx, incomplete) if wanted(running) and id not in given]
+    except Exception:  # nothing may be printed while the user is typing
         return []
 
 
 def _plugins(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, bool]]:
-    """Give the ids that begin so, and whether each runs."""
+    """Yield the ids with this prefix, and whether each is running."""
     from pluginexec.errors import PluginExecError
     from pluginexec.host.records import Records, is_alive
 
@@ -67,10 +67,10 @@ def _plugins(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, bool]]:
 
 
 def _managed_plugins(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, bool]]:
-    """Give the names that begin so, and whether each runs."""
+    """Yield the names with this prefix, and whether each is running."""
     from pluginexec.host.managed.store import ManagedStore
 
-    running = {id for id, alive in _plugins(ctx, incomplete) if alive}
+    enabled = {id for id, running in _plugins(ctx, incomplete) if running}
     for name in ManagedStore(ctx.find_root().params["root"]).names():
         if name.startswith(incomplete):
-            yield name, name in running
+            yield name, name in enabled

@@ -1,4 +1,4 @@
-"""The log on stderr: lines of text, or one JSON object a line."""
+"""The log on stderr: lines of text, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pluginexec.errors import one_line
 
 
 def configure(debug: bool, log_format: str) -> None:
-    """Send the log to stderr: from warnings on, or all of ours for those who debug."""
+    """Log warnings to stderr, and with ``debug`` all messages of this package."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(_Json(debug) if log_format == "json" else _Text(debug))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("pluginexec").setLevel(logging.DEBUG if debug else logging.WARNING)
 
 
-class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # no type of a stream exists when it runs
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # StreamHandler is not generic at run time
     def emit(self, record: logging.LogRecord) -> None:
         with progress.hidden():
             super().emit(record)
@@ -52,6 +52,6 @@ class _Json(_Text):
 
 
 def _reason(record: logging.LogRecord) -> str:
-    """Return the error that a record is about; where it came from is for those who debug."""
+    """Return the error of a record as a suffix; its traceback is printed only with ``--debug``."""
     error = record.exc_info[1] if record.exc_info else None
     return f": {type(error).__name__}: {one_line(str(error))}" if error else ""

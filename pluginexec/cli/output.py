@@ -16,8 +16,8 @@ Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, str]]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-# docker's: a column has at least so many characters, and so many blanks behind the longest cell.
-_NARROWEST = 10
+# As in docker: the minimum width of a column, and the number of blanks after its longest cell.
+_MIN_WIDTH = 10
 _GAP = 3
 _COLOURS = {"Up": "green", "running": "green", "Restarting": "yellow", "restarting": "yellow", "paused": "yellow"}
 
@@ -25,9 +25,9 @@ _COLOURS = {"Up": "green", "running": "green", "Restarting": "yellow", "restarti
 def format_option(
     fields: Sequence[str] | None, default: str = "table", *, short: bool = False
 ) -> Callable[[_Command], _Command]:
-    """Add ``--format`` to a command: checked before any work is done, against ``fields`` where these are known.
+    """Add ``--format`` to a command; it is validated during parsing, against ``fields`` if these are known.
 
-    ``short``: as ``-f`` too, where docker has that and ``-f`` is no filter.
+    ``short`` adds ``-f``, for commands where docker has it and ``-f`` does not mean ``--filter``.
     """
 
     def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -42,41 +42,42 @@ def format_option(
         default=default,
         show_default=True,
         callback=check,
-        help="table, json (one object a line), or a template such as '{{.ID}}' or 'table {{.ID}}\\t{{.Status}}'.",
+        help="Output format: table, json (one object per line), or a template such as '{{.ID}}' or"
+        " 'table {{.ID}}\\t{{.Status}}'.",
     )
 
 
 def print_rows(rows: Iterable[Row], format: str, columns: Columns) -> None:
-    """Print rows as ``format`` asks; in a table each column is a header and the key of what stands below it."""
-    wanted = parse_format(format)
-    if wanted.kind == "table":
-        for line in _table(rows, wanted, columns):
+    """Print rows in ``format``; each column of a table is a header and the key of its cells."""
+    parsed = parse_format(format)
+    if parsed.type == "table":
+        for line in _table(rows, parsed, columns):
             put(line)
     else:
         for row in rows:
-            put(wanted.render(row))
+            put(parsed.render(row))
 
 
 def print_document(document: Row, format: str) -> None:
-    """Print one thing; it has no table."""
-    wanted = parse_format(format)
-    put(Format("json").render(document) if wanted.kind == "table" else wanted.render(document))
+    """Print one row; there is no table, so ``table`` means JSON."""
+    parsed = parse_format(format)
+    put(Format("json").render(document) if parsed.type == "table" else parsed.render(document))
 
 
 def put(line: str) -> None:
-    """Print one line of data, at once."""
+    """Print one line of data and flush it."""
     try:
         click.echo(line)
     except BrokenPipeError:
-        raise  # nobody reads any more, and nobody need be told
+        raise  # the reader is gone: exit silently
     except OSError as error:
-        raise Unavailable(f"stdout cannot be written to: {error.strerror}") from error
+        raise Unavailable(f"cannot write to stdout: {error.strerror}") from error
 
 
-def _table(rows: Iterable[Row], wanted: Format, columns: Columns) -> Iterable[str]:
-    if wanted.parts:
+def _table(rows: Iterable[Row], parsed: Format, columns: Columns) -> Iterable[str]:
+    if parsed.parts:
         titles = {key: header for header, key in columns}
-        text = [wanted.render_header(titles), *(wanted.render(row) for row in rows)]
+        text = [parsed.render_header(titles), *(parsed.render(row) for row in rows)]
         return _aligned([line.split("\t") for each in text for line in each.split("\n")])
     cells = [[to_text(row.get(key)) for _, key in columns] for row in rows]
     return _aligned([[header for header, _ in columns], *cells])
@@ -86,7 +87,7 @@ def _aligned(lines: list[list[str]]) -> Iterable[str]:
     count = max(map(len, lines))
     widths = [max(len(cells[n]) for cells in lines if n < len(cells)) + _GAP for n in range(count)]
     for cells in lines:
-        padded = [cell.ljust(max(width, _NARROWEST)) for cell, width in zip(cells[:-1], widths, strict=False)]
+        padded = [cell.ljust(max(width, _MIN_WIDTH)) for cell, width in zip(cells[:-1], widths, strict=False)]
         yield "".join(map(_coloured, [*padded, cells[-1]]))
 
 

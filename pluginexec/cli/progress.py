@@ -1,4 +1,4 @@
-"""A line on the terminal that shows that long work goes on; where there is no terminal, nothing."""
+"""A progress line on stderr while long work goes on; only on a terminal."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pluginexec.cli.colour import is_capable
 from pluginexec.errors import one_line
 
 _DELAY = 0.3
-"""Seconds: what takes less needs no line."""
+"""Seconds before the line appears."""
 _INTERVAL = 0.1
 _WIDTH = 80
 _FRAMES = "|/-\\"
 _ERASE = "\r\x1b[K"
 
 _terminal = threading.RLock()
-"""Held by whoever writes to stderr while a line may be there."""
+"""Held while writing to stderr, so that the line and other output do not mix."""
 
 
 class _Line:
-    """The line, drawn again and again by a thread of its own from ``start`` until ``end``."""
+    """The line, redrawn by its own thread from ``start`` until ``end``."""
 
     def __init__(self, text: str) -> None:
         self._text = one_line(text)
@@ -36,7 +36,7 @@ class _Line:
         self._thread.start()
 
     def end(self) -> None:
-        """Erase it; when this returns, nothing more is drawn."""
+        """Erase the line; after this returns, nothing more is drawn."""
         self._over.set()
         self._thread.join()
 
@@ -50,25 +50,25 @@ class _Line:
                 self._over.wait(_INTERVAL)
             _put(_ERASE)
         except OSError:
-            pass  # the terminal has gone
+            pass  # the terminal is gone
 
     def _now(self) -> str:
         seconds = time.monotonic() - self._began
         line = f"{_FRAMES[int(seconds / _INTERVAL) % len(_FRAMES)]} {self._text} ({seconds:.0f} s)"
-        # What wraps cannot be erased; a serial line knows no width.
+        # A wrapped line cannot be erased. A serial terminal reports no width.
         return line[: (os.get_terminal_size(2).columns or _WIDTH) - 1]
 
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Show ``text`` and the seconds on the terminal while the body works; print nothing to stdout in it."""
+    """Show ``text`` and the elapsed seconds while the body runs, which must not print to stdout."""
     if not is_capable(sys.stderr):
         yield
         return
     line = _Line(text)
     try:
         line.start()
-    except RuntimeError:  # no thread to be had: the work matters more
+    except RuntimeError:  # cannot start a thread: work without the line
         yield
         return
     try:
@@ -79,7 +79,7 @@ def progress(text: str) -> Iterator[None]:
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Erase the line while the body writes to stderr; it comes back by itself."""
+    """Erase the line while the body writes to stderr; its thread redraws it."""
     with _terminal:
         if is_capable(sys.stderr) and any(each.name == "pluginexec-progress" for each in threading.enumerate()):
             _put(_ERASE)

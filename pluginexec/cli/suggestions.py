@@ -1,4 +1,4 @@
-"""What somebody may have meant who mistyped a word."""
+"""Suggestions for mistyped words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, possible: Iterable[str]) -> str:
-    """Return what is to be added to a complaint about a word: the possible ones that look like it."""
+    """Return a suffix for an error message that suggests similar words, or an empty string."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, possible, n=3)

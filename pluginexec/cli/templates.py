@@ -1,4 +1,4 @@
-"""What ``--format`` understands: ``table``, ``json``, and the few templates of docker's that need no language."""
+"""Parse ``--format``: ``table``, ``json``, and docker's templates as far as they consist of fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pluginexec.errors import InvalidArgument, shown
 
 _ACTION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _FIELD = re.compile(r"\s*(json\s+)?\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?\s*", re.ASCII)
-# docker's names of what has another name here, in the order in which they are tried.
+# docker's field names and their equivalents here, in the order in which they are tried.
 _ALIASES = {
     "names": ("name", "id"),
     "name": ("id",),
@@ -24,7 +24,7 @@ _ALIASES = {
     "created": ("created_at",),
     "status": ("state",),
 }
-# What docker's inspect has inside these is flat here: {{.State.ExitCode}} is {{.ExitCode}}.
+# docker's inspect nests fields in these; here they are flat: {{.State.ExitCode}} is {{.ExitCode}}.
 _SECTIONS = ("state", "config", "hostconfig")
 _SUPPORTED = "use table, json, 'table TEMPLATE' or a template of text, {{.Field}}, {{json .}} and {{json .Field}}"
 
@@ -41,35 +41,35 @@ class Field:
 
 @dataclass(frozen=True)
 class Format:
-    """What was asked for: ``kind`` is table, json or template; a table has parts if it was given as a template."""
+    """A parsed format; ``type`` is table, json or template. A table has parts if it is given as a template."""
 
-    kind: str
+    type: str
     parts: tuple[str | Field, ...] = ()
 
     def render(self, row: Mapping[str, Any]) -> str:
         """Return the text of one row."""
-        if self.kind == "json":
+        if self.type == "json":
             return to_json(row)
         return "".join(part if isinstance(part, str) else _render_field(part, row) for part in self.parts)
 
     def render_header(self, titles: Mapping[str, str]) -> str:
-        """Return the header: each field's title, by default its name as words."""
+        """Return the header: the title of each field, by default its name split into words."""
         return "".join(part if isinstance(part, str) else _title(part.path, titles) for part in self.parts)
 
 
 def parse_format(text: str, fields: Iterable[str] | None = None) -> Format:
-    """Return the format that ``text`` asks for; ``fields`` are those that there are, ``None`` if nobody knows yet.
+    """Parse a format; ``fields`` are the existing fields, or ``None`` if they are not known in advance.
 
-    Raises ``InvalidArgument`` for what is not supported and for fields that there are not.
+    Raise ``InvalidArgument`` for unsupported formats and unknown fields.
     """
     if text in ("table", "json"):
         return Format(text)
     known = None if fields is None else [tuple(field.split(".")) for field in fields]
-    kind, template = ("table", text[6:].lstrip()) if text.startswith("table ") else ("template", text)
+    type, template = ("table", text[6:].lstrip()) if text.startswith("table ") else ("template", text)
     parts = tuple(_parts(template.replace("\\t", "\t").replace("\\n", "\n"), known))
     if not any(isinstance(part, Field) for part in parts):
-        raise _refused(f"format {shown(text)} is not known", known)
-    return Format(kind, parts)
+        raise _refused(f"unknown format: {shown(text)}", known)
+    return Format(type, parts)
 
 
 def _parts(template: str, known: list[Path] | None) -> Iterable[str | Field]:
@@ -79,7 +79,7 @@ def _parts(template: str, known: list[Path] | None) -> Iterable[str | Field]:
         yield _parse_action(action, known)
         end = action.end()
     if "{{" in template[end:]:
-        raise _refused(f"format has an action without an end: {shown(template[end:])}", known)
+        raise _refused(f"format has an unclosed action: {shown(template[end:])}", known)
     yield template[end:]
 
 
@@ -89,10 +89,10 @@ def _parse_action(action: re.Match[str], known: list[Path] | None) -> Field:
         raise _refused(f"format {shown(action[0])} is not supported", known)
     path = tuple(match[2].split(".")) if match[2] else ()
     if path and known is not None:
-        found = next((each for each in _meanings(path) if _is_known(each, known)), None)
-        if found is None:
+        meaning = next((each for each in _meanings(path) if _is_known(each, known)), None)
+        if meaning is None:
             raise _refused(f"format has an unknown field: .{match[2]}", known)
-        path = found
+        path = meaning
     return Field(path, bool(match[1]))
 
 
@@ -110,7 +110,7 @@ def _is_known(path: Path, known: list[Path]) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Return a name as it is compared: ``ExitCode`` and ``exit_code`` are one."""
+    """Return a name in the form used for comparison: ``ExitCode`` and ``exit_code`` are the same."""
     return name.replace("_", "").lower()
 
 
@@ -157,7 +157,7 @@ def _title(path: Path, titles: Mapping[str, str]) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Return a value as compact JSON, in ASCII: one line that can be printed everywhere."""
+    """Return a value as compact ASCII JSON: one line that any terminal can print."""
     return json.dumps(value, separators=(",", ":"), default=_jsonable)
 
 
@@ -166,7 +166,7 @@ def _jsonable(value: Any) -> str:
 
 
 def to_text(value: Any) -> str:
-    """Return a value as one cell or line shows it; a character that is not printable shows as its escape."""
+    """Return a value as text for one cell or line, with unprintable characters escaped."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -179,7 +179,7 @@ def to_text(value: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return ``text`` with what is not printable as its escape; blanks stay as they are."""
+    """Return ``text`` with unprintable characters escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,1 +1,1 @@
-"""The doctor: can plugins run here, and what to do if not."""
+"""Check whether plugins can run on this host, and say what to do if not."""

@@ -1,4 +1,4 @@
-"""What the doctor's checks share: what they are told, and what they tell."""
+"""The input and the result of the doctor's checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OK, WARNING, FAILURE = "ok", "warning", "failure"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; ``remedy`` says what to do, where something is to be done."""
+    """The result of one check; ``remedy`` says what to do, and is empty if nothing needs to be done."""
 
     name: str
     status: str
@@ -24,7 +24,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Place:
-    """Where plugins would run: a root, a namespace, and the containerd that listens, if one does."""
+    """Where plugins would run: a root, a namespace, and the containerd that is listening, if any."""
 
     address: str | None
     namespace: str
@@ -33,14 +33,14 @@ class Place:
 
     @classmethod
     def of(cls, address: str | None, namespace: str, root: Path) -> Place:
-        """Look for a containerd that listens: the chosen one, else the root's private one."""
+        """Find a listening containerd: the chosen one, else the private one of the root."""
         chosen = choose(address)
         try:
             candidates = (chosen, Remote(private_address(root)))
-        except PluginExecError:  # a check tells of that
+        except PluginExecError:  # check_socket reports it
             candidates = (chosen, chosen)
         return cls(address, namespace, root, next((each for each in candidates if each.listens()), None))
 
     def needed(self) -> str:
-        """Return how bad it is if what a containerd needs is missing here: one that listens may have it."""
+        """Return the status if a requirement of containerd is missing: one that is listening may have it elsewhere."""
         return WARNING if self.listening else FAILURE

@@ -1,4 +1,4 @@
-"""A program that needs no compiler and no library: it prints ``GREETING`` and ends with 0."""
+"""A program that needs neither compiler nor library: it prints ``GREETING`` and exits with 0."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ GREETING = b"plugin\n"
 
 _BASE = 0x400000
 _ALIGNMENT = 0x10000
-"""The largest page of any of these machines."""
+"""The largest page size of these machines."""
 _HEADERS = 64 + 56
 _EXECUTABLE, _LOAD, _READ_EXECUTE = 2, 1, 5
 
-# Each is write(1, GREETING, 7), exit(0); the greeting stands behind the code.
+# Each is write(1, GREETING, 7), exit(0); the greeting follows the code.
 _X86_64 = bytes.fromhex(
     "b801000000"  # mov eax, 1 (write)
     "89c7"  # mov edi, eax
@@ -38,7 +38,7 @@ _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 
 def tiny_program(machine: str) -> bytes | None:
-    """Return the ELF file for a machine, as ``os.uname`` calls it; ``None`` for one that is not known here."""
+    """Return the ELF file for a machine as named by ``os.uname``, or ``None`` if there is none."""
     if machine not in _MACHINES:
         return None
     number, code = _MACHINES[machine]

@@ -1,4 +1,4 @@
-"""The doctor's checks of the containerd that is used, of the root directory, and of what was left behind in both."""
+"""Checks of the containerd in use, of the root directory, and of leftovers in both."""
 
 from __future__ import annotations
 
@@ -19,66 +19,69 @@ from pluginexec.host.records import Records, is_alive
 from pluginexec.linux import machine
 from pluginexec.types import TaskState
 
-_LEAST_SPACE = 16 << 20
+_MIN_FREE_SPACE = 16 << 20
 _SHOWN = 5
 _GONE = " (deleted)"
-_SETTLE = "'pluginexec ps -a' finds out how they ended; for those that it does not list, 'pluginexec restore'"
+_RECONCILE = (
+    "run 'pluginexec ps -a', which records how they ended; for those that it does not list, 'pluginexec restore'"
+)
 
 
 def check_socket(place: Place) -> Check:
-    """Tell which containerd is used, and whether it answers."""
+    """Check which containerd is used, and whether it answers."""
     chosen = choose(place.address).address
     if place.listening is None:
-        private = private_address(place.root)  # or that this root can have none
-        return Check("socket", OK, f"nothing listens at {chosen}; one will be started at {private}")
+        private = private_address(place.root)  # raises if the path is too long for a socket
+        return Check("socket", OK, f"no containerd at {chosen}; a private one will be started at {private}")
     address = place.listening.address
     try:
         version = place.listening.new_client(place.namespace).server_version()
     except PluginExecError as error:
-        remedy = error.hint or f"restart the containerd of {address}, or choose another with --address"
+        remedy = error.hint or f"restart the containerd at {address}, or choose another with --address"
         return Check("socket", FAILURE, f"{address}: {error}", remedy)
-    why = "" if address == chosen else f", for nothing listens at {chosen}"
+    why = "" if address == chosen else f" (none at {chosen})"
     if series(version) not in TRIED:
-        remedy = f"use one of the series {', '.join(TRIED)}, or run pluginexec's tests on this one"
-        return Check("socket", WARNING, f"containerd {version} answers at {address}{why}; it was never tried", remedy)
+        remedy = f"use a tested series ({', '.join(TRIED)}), or run pluginexec's tests on this one"
+        message = f"containerd {version} at {address}{why} has not been tested with pluginexec"
+        return Check("socket", WARNING, message, remedy)
     return Check("socket", OK, f"containerd {version} answers at {address}{why}")
 
 
 def check_root(place: Place) -> Check:
-    """Tell whether the root directory can be used."""
-    root, there = place.root, machine.existing_parent(place.root)
-    if not there.is_dir():
-        return Check("root", FAILURE, f"{there} is not a directory", "choose another with --root")
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Check("root", FAILURE, f"{there} cannot be written to", "run it as root, or choose another with --root")
-    free = shutil.disk_usage(there).free
-    kind = machine.file_system(there.resolve()) or "an unknown file system"
-    found = f"{root}, on {kind}, {free >> 20} MiB free" + ("" if root.exists() else "; it will be made")
-    if free < _LEAST_SPACE:
-        return Check("root", WARNING, found, "make room, or choose another with --root")
-    if there == root and stat.S_IMODE(root.stat().st_mode) & 0o022:
+    """Check the root directory: type, permissions and free space."""
+    root, existing = place.root, machine.existing_parent(place.root)
+    if not existing.is_dir():
+        return Check("root", FAILURE, f"{existing} is not a directory", "choose another with --root")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Check("root", FAILURE, f"{existing} is not writable", "run as root, or choose another with --root")
+    free = shutil.disk_usage(existing).free
+    type = machine.file_system(existing.resolve()) or "an unknown file system"
+    found = f"{root}, on {type}, {free >> 20} MiB free" + ("" if root.exists() else "; it will be created")
+    if free < _MIN_FREE_SPACE:
+        return Check("root", WARNING, found, "free some space, or choose another with --root")
+    if existing == root and stat.S_IMODE(root.stat().st_mode) & 0o022:
         return Check("root", WARNING, f"{found}; others can write to it", f"chmod 700 {root}")
     return Check("root", OK, found)
 
 
 def check_users(place: Place) -> Check:
-    """Tell which processes have the root, or its private containerd, in their hands."""
+    """Check which processes use the root or supervise its private containerd."""
     holders = machine.lock_holders(place.root / "lock")
-    alone = [holder for holder in holders if holder.exclusive]
-    if alone:
-        said = f"{_processes(alone)} has the root for itself: an executor that does not share it"
-        return Check("users", WARNING, said, "end it, or choose another root with --root")
-    watching = machine.lock_holders(directory(place.root) / "lock")
+    exclusive = [holder for holder in holders if holder.exclusive]
+    if exclusive:
+        message = f"{_processes(exclusive)} uses the root exclusively (an executor without shared=True)"
+        return Check("users", WARNING, message, "end it, or choose another root with --root")
+    supervising = machine.lock_holders(directory(place.root) / "lock")
     parts = [
-        "serve keeps its plugins" if machine.serve_runs(place.root) else "",
+        "serve supervises its plugins" if machine.serve_runs(place.root) else "",
         f"used by {_processes(holders)}" if holders else "",
-        f"containerd watched by {_processes(watching)}" if watching else "",
+        f"containerd supervised by {_processes(supervising)}" if supervising else "",
     ]
-    return Check("users", OK, "; ".join(part for part in parts if part) or "no process uses the root now")
+    return Check("users", OK, "; ".join(part for part in parts if part) or "not in use by any process")
 
 
 def check_records(place: Place) -> Check:
-    """Look for plugins that have ended without anybody writing down how, and for records that cannot be read."""
+    """Check for plugins that have exited without a record of it, and for unreadable records."""
     records = Records(place.root)
     ended, broken, ids = [], [], records.ids()
     for id in ids:
@@ -94,32 +97,32 @@ def check_records(place: Place) -> Check:
                 ended.append(id)
     if broken:
         where = " ".join(str(records.directory(id)) for id in broken[:_SHOWN])
-        return Check("plugins", WARNING, f"records that cannot be read: {_some(broken)}", f"rm -r {where}")
+        return Check("plugins", WARNING, f"unreadable records: {_some(broken)}", f"rm -r {where}")
     if ended:
-        said = f"{len(ids)} in all; ended, and nobody looked since: {_some(ended)}"
-        return Check("plugins", WARNING, said, _SETTLE)
-    return Check("plugins", OK, f"{len(ids)} in all")
+        message = f"{len(ids)} in total; exited without a record of it: {_some(ended)}"
+        return Check("plugins", WARNING, message, _RECONCILE)
+    return Check("plugins", OK, f"{len(ids)} in total")
 
 
 def check_containers(place: Place) -> Check:
-    """Look for containers that have ended, and that nobody deals with."""
+    """Check for stopped containers that no process is cleaning up."""
     if place.listening is None:
-        return Check("containers", OK, "none, for no containerd listens")
+        return Check("containers", OK, "none, because no containerd is running")
     client = place.listening.new_client(place.namespace)
     containers = client.containers()
-    tasks = client.tasks()  # in this order: one that is created meanwhile would have no task
+    tasks = client.tasks()  # after containers(): a new container must not seem to have no task
     ended = [
         id for id in containers if (id not in tasks or tasks[id].state is TaskState.STOPPED) and not _in_use(place, id)
     ]
     known = [id for id in ended if _is_known(place, id)]
-    strange = [id for id in ended if id not in known]
-    if strange:
-        command = f"ctr -a {place.listening.address} -n {place.namespace} containers rm {' '.join(strange[:_SHOWN])}"
-        said = f"ended, and without files in this root: {_some(strange)}"
-        return Check("containers", WARNING, said, f"if no other root has them: {command}")
+    foreign = [id for id in ended if id not in known]
+    if foreign:
+        command = f"ctr -a {place.listening.address} -n {place.namespace} containers rm {' '.join(foreign[:_SHOWN])}"
+        message = f"stopped, without files in this root: {_some(foreign)}"
+        return Check("containers", WARNING, message, f"if they belong to no other root: {command}")
     if known:
-        return Check("containers", WARNING, f"ended, and not dealt with: {_some(known)}", _SETTLE)
-    return Check("containers", OK, f"{len(tasks)} run in namespace {place.namespace}, and none is stale")
+        return Check("containers", WARNING, f"stopped, not cleaned up: {_some(known)}", _RECONCILE)
+    return Check("containers", OK, f"{len(tasks)} running in namespace {place.namespace}, none stale")
 
 
 def _is_known(place: Place, id: str) -> bool:
@@ -132,31 +135,31 @@ def _in_use(place: Place, id: str) -> bool:
 
 
 def check_leftovers(place: Place) -> Check:
-    """Look for FIFOs and loggers of plugins that are gone, and for what a doctor left that was killed."""
+    """Check for FIFOs and loggers without a plugin, and for leftovers of a killed doctor."""
     scratch = sorted(place.root.glob(f"{SCRATCH_PREFIX}*"))
     if scratch:
-        return Check("leftovers", WARNING, f"of a doctor that was killed: {_some(map(str, scratch))}", _end(scratch[0]))
+        return Check("leftovers", WARNING, f"left by a killed doctor: {_some(map(str, scratch))}", _removal(scratch[0]))
     live = _live_ids(place)
     loggers = [pid for pid, id in _lone_loggers(place.root) if live is not None and id not in live]
     if loggers:
-        said = f"loggers whose plugin is gone: pids {_some(map(str, loggers))}"
-        return Check("leftovers", WARNING, said, f"kill -9 {' '.join(map(str, loggers[:_SHOWN]))}")
+        message = f"loggers without a plugin: pids {_some(map(str, loggers))}"
+        return Check("leftovers", WARNING, message, f"kill -9 {' '.join(map(str, loggers[:_SHOWN]))}")
     fifos = [id for id in _with_fifos(place.root) if live is not None and id not in live and not _in_use(place, id)]
-    unknown = [id for id in fifos if not Records(place.root).directory(id).exists()]
-    if unknown:
-        where = " ".join(str(place.root / "containers" / id) for id in unknown[:_SHOWN])
-        remedy = f"'pluginexec restore' takes what is in them; or rm -r {where}"
-        return Check("leftovers", WARNING, f"FIFOs without a container: {_some(unknown)}", remedy)
-    return Check("leftovers", OK, "no FIFO or logger without a plugin")
+    orphaned = [id for id in fifos if not Records(place.root).directory(id).exists()]
+    if orphaned:
+        where = " ".join(str(place.root / "containers" / id) for id in orphaned[:_SHOWN])
+        remedy = f"'pluginexec restore' reads their output; or rm -r {where}"
+        return Check("leftovers", WARNING, f"FIFOs without a container: {_some(orphaned)}", remedy)
+    return Check("leftovers", OK, "none")
 
 
-def _end(scratch: Path) -> str:
+def _removal(scratch: Path) -> str:
     pids = list(machine.lock_holders(scratch / "lock"))
-    return f"rm -r {scratch}" if not pids else f"wait until {_processes(pids)} has ended"
+    return f"rm -r {scratch}" if not pids else f"wait until {_processes(pids)} has exited"
 
 
 def _live_ids(place: Place) -> set[str] | None:
-    """Return the ids that containerd has; ``None`` where it cannot be asked, for then all may be alive."""
+    """Return the ids that containerd has, or ``None`` if it cannot be asked: then any of them may be running."""
     if place.listening is None:
         return None
     client: Client = place.listening.new_client(place.namespace)
@@ -166,24 +169,24 @@ def _live_ids(place: Place) -> set[str] | None:
 
 
 def _with_fifos(root: Path) -> list[str]:
-    found = []
+    ids: list[str] = []
     for name in ("stdout", "stderr"):
-        found += [path.parent.name for path in root.glob(f"containers/*/{name}") if path.is_fifo()]
-    return sorted(set(found))
+        ids += [path.parent.name for path in root.glob(f"containers/*/{name}") if path.is_fifo()]
+    return sorted(set(ids))
 
 
 def _lone_loggers(root: Path) -> Iterator[tuple[int, str]]:
-    """Find the loggers of this root whose plugin's files are gone, and the id of each.
+    """Yield the pid and the plugin id of each logger of this root whose plugin's files are gone.
 
-    While the files are there, a logger may keep a plugin's last words for whoever reads them.
+    While the files exist, a logger may hold the last output of a plugin for its next reader.
     """
-    above = os.path.join(os.path.realpath(root), "containers", "")
+    prefix = os.path.join(os.path.realpath(root), "containers", "")
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            held = os.readlink(entry / "fd/5")  # what each logger keeps open, see there
-            gone = held.startswith(above) and held.endswith(_GONE)
+            held = os.readlink(entry / "fd/5")  # each logger keeps this file of its plugin open
+            gone = held.startswith(prefix) and held.endswith(_GONE)
             if gone and b"CONTAINER_ID=" in (entry / "environ").read_bytes():
                 yield int(entry.name), Path(held.removesuffix(_GONE)).parent.name
 
@@ -192,8 +195,8 @@ def _processes(holders: list[machine.Holder]) -> str:
     return _some(f"{holder.name} (pid {holder.pid})" for holder in holders)
 
 
-def _some(words: Iterable[str]) -> str:
-    listed = list(words)
+def _some(items: Iterable[str]) -> str:
+    listed = list(items)
     return ", ".join(listed[:_SHOWN]) + (f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else "")
 
 

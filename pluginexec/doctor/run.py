@@ -1,32 +1,30 @@
-"""The doctor: can plugins run here, and what to do if not.
+"""Run all checks.
 
-Each check looks at one thing and returns a ``Check``; all but the last, which runs a tiny plugin, change nothing.
+Each check examines one thing and returns a ``Check``. Only the last one, which runs a tiny plugin, changes anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pluginexec.doctor import machine_checks as machinechecks
-from pluginexec.doctor import root_checks as rootchecks
-from pluginexec.doctor import trialcheck
+from pluginexec.doctor import machine_checks, root_checks, smoke_test
 from pluginexec.doctor.check import FAILURE, Check, Place
 from pluginexec.errors import PluginExecError, one_line
 
-CHECKS: tuple[Callable[[Place], Check], ...] = (*machinechecks.CHECKS, *rootchecks.CHECKS, trialcheck.check_plugin)
+CHECKS: tuple[Callable[[Place], Check], ...] = (*machine_checks.CHECKS, *root_checks.CHECKS, smoke_test.check_plugin)
 
 
-def checkup(place: Place) -> Iterator[Check]:
-    """Make all checks, one after the other."""
+def run_checks(place: Place) -> Iterator[Check]:
+    """Run all checks, one after the other."""
     for check in CHECKS:
-        yield guarded(check, place)
+        yield run_check(check, place)
 
 
-def guarded(check: Callable[[Place], Check], place: Place) -> Check:
-    """Return what a check finds; one that cannot look has failed."""
+def run_check(check: Callable[[Place], Check], place: Place) -> Check:
+    """Return the result of a check; an exception is a failure."""
     try:
         return check(place)
     except Exception as error:
         name = check.__name__.removeprefix("check_").replace("_", " ")
-        said = str(error) if isinstance(error, PluginExecError) else f"{type(error).__name__}: {error}"
-        return Check(name, FAILURE, f"could not be looked at: {one_line(said)}", getattr(error, "hint", None) or "")
+        message = str(error) if isinstance(error, PluginExecError) else f"{type(error).__name__}: {error}"
+        return Check(name, FAILURE, f"could not be checked: {one_line(message)}", getattr(error, "hint", None) or "")

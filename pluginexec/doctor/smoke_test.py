@@ -1,4 +1,4 @@
-"""Run a tiny plugin, see that its output and its exit arrive, and leave nothing behind."""
+"""The doctor's last check: run a tiny plugin, compare its output and exit code, and remove every trace of it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from pathlib import Path
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.private import choose, private_address
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
 from pluginexec.doctor.elf import GREETING, tiny_program
-from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown
+from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown, one_line
 from pluginexec.executor.executor import Executor
 from pluginexec.oci.spec import default_spec
 from pluginexec.root import file_error
 
 SCRATCH_PREFIX = "dr-"
-"""What a trial's directory under the root is called; short, because the path of a socket is."""
+"""Prefix of the temporary directory under the root; short, because the path of a socket in it is limited."""
 _TIMEOUT = 30.0
 """Seconds that the tiny plugin may take to end."""
 _PROGRAM = "tiny"
+_MESSAGE_LIMIT = 300
 
 
 class NotTried(FailedPrecondition):
-    """There is no program for this machine, or no place for it."""
+    """There is no program for this machine, or no directory that allows programs to be executed."""
 
 
 class _Output:
@@ -43,24 +45,36 @@ class _Output:
         pass
 
 
-def run_tiny_plugin(address: str | None, root: Path) -> float:
-    """Run the plugin where plugins of this root would run; return the seconds from its creation to its exit.
+def check_plugin(place: Place) -> Check:
+    """Run a tiny plugin, and report how long it took."""
+    try:
+        seconds = run_tiny_plugin(place.address, place.root)
+    except NotTried as error:
+        return Check("plugin", WARNING, f"not tried: {error}", error.hint or "")
+    except PluginExecError as error:
+        remedy = error.hint or "fix the failures above first; then see containerd's log"
+        return Check("plugin", FAILURE, one_line(str(error))[-_MESSAGE_LIMIT:], remedy)
+    return Check("plugin", OK, f"a tiny plugin ran: {seconds * 1000:.0f} ms from creation to exit")
 
-    Where no containerd listens, one is started for this alone. Raises ``NotTried`` where that cannot be, and else
-    what went wrong.
+
+def run_tiny_plugin(address: str | None, root: Path) -> float:
+    """Run the plugin on the containerd of this root's plugins; return the seconds from its creation to its exit.
+
+    If no containerd listens, a temporary one is started. Raise ``NotTried`` if there is no program or directory for
+    it, otherwise the error that occurred.
     """
     with _rootfs(root) as rootfs, _scratch(root) as scratch, _containerd(address, root, scratch) as remote:
-        return _live(remote, scratch, rootfs)
+        return _run(remote, scratch, rootfs)
 
 
-def _live(remote: Remote, scratch: Path, rootfs: Path) -> float:
+def _run(remote: Remote, scratch: Path, rootfs: Path) -> float:
     id = f"doctor-{secrets.token_hex(6)}"
     spec = default_spec(rootfs, [f"/{_PROGRAM}"], id=id)
-    spec["linux"]["cgroupsPath"] = f"/{id}"  # not below one that would stay
+    spec["linux"]["cgroupsPath"] = f"/{id}"  # not below a parent that would remain
     stdout, stderr = _Output(), _Output()
     try:
-        with Executor(scratch / "plugins", remote, namespace=id) as executor:  # a namespace of its own, too
-            began = time.monotonic()
+        with Executor(scratch / "plugins", remote, namespace=id) as executor:
+            started = time.monotonic()
             executor.create(id, spec, stdout, stderr)
             try:
                 status = executor.wait(id, _TIMEOUT)
@@ -68,13 +82,13 @@ def _live(remote: Remote, scratch: Path, rootfs: Path) -> float:
                 with contextlib.suppress(PluginExecError):
                     executor.stop(id, timeout=0)
                 raise
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - started
     finally:
         with contextlib.suppress(PluginExecError):
             remote.new_client(id).delete_namespace()
     if status.exit_code != 0 or stdout.data != GREETING:
         raise Unknown(
-            f"it ended with code {status.exit_code} and printed {stdout.data + stderr.data!r}, not 0 and {GREETING!r}"
+            f"it exited with code {status.exit_code} and printed {stdout.data + stderr.data!r}, not 0 and {GREETING!r}"
         )
     return seconds
 
@@ -91,7 +105,7 @@ def _containerd(address: str | None, root: Path, scratch: Path) -> Iterator[Remo
 
 @contextlib.contextmanager
 def _scratch(root: Path) -> Iterator[Path]:
-    """Make a directory under the root, and the root too if need be; remove what was made."""
+    """Create a directory under the root, and the root if it is missing; remove what was created."""
     missing = [path for path in (root, *root.parents) if not path.exists()]
     scratch = root / f"{SCRATCH_PREFIX}{secrets.token_hex(3)}"
     try:
@@ -99,12 +113,12 @@ def _scratch(root: Path) -> Iterator[Path]:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             scratch.mkdir(mode=0o700)
         except OSError as error:
-            raise file_error(error, f"no directory can be made in {str(root)!r}") from error
+            raise file_error(error, f"cannot create a directory in {str(root)!r}") from error
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         for path in missing:
-            with contextlib.suppress(OSError):  # somebody else uses it by now
+            with contextlib.suppress(OSError):  # another process uses it by now
                 path.rmdir()
 
 
@@ -112,19 +126,19 @@ def _scratch(root: Path) -> Iterator[Path]:
 def _rootfs(root: Path) -> Iterator[Path]:
     program = tiny_program(os.uname().machine)
     if program is None:
-        raise NotTried(f"there is no tiny program for {os.uname().machine}")
-    # Often not under the root: Debian mounts /run so that nothing in it can be executed.
+        raise NotTried(f"no tiny program for {os.uname().machine}")
+    # Often not under the root: Debian mounts /run noexec.
     candidates = (tempfile.gettempdir(), "/var/tmp", root)
-    place = next((place for place in candidates if _can_execute(place)), None)
-    if place is None:
+    parent = next((path for path in candidates if _can_execute(path)), None)
+    if parent is None:
         raise NotTried(
-            f"no directory of {', '.join(map(str, candidates))} allows programs to be executed",
+            f"none of {', '.join(map(str, candidates))} allows programs to be executed",
             hint="set TMPDIR to one that does",
         )
     try:
-        directory = tempfile.mkdtemp(prefix="pluginexec-doctor-", dir=place)
+        directory = tempfile.mkdtemp(prefix="pluginexec-doctor-", dir=parent)
     except OSError as error:
-        raise Unavailable(f"no directory can be made in {str(place)!r}: {error.strerror}") from error
+        raise Unavailable(f"cannot create a directory in {str(parent)!r}: {error.strerror}") from error
     try:
         path = Path(directory) / _PROGRAM
         path.write_bytes(program)

@@ -1,4 +1,4 @@
-"""``pluginexec attach``: stay with a plugin that runs."""
+"""``pluginexec attach``: attach to the output of a running plugin."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pluginexec.host.logs.reader import follow
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
-_LOOK_EVERY = 0.2
-"""Seconds after which we see that nobody reads any more what we relay."""
+_CHECK_INTERVAL = 0.2
+"""Seconds between two checks whether the reader of our output has closed the pipe."""
 
 
 @click.command(name="attach")
@@ -27,39 +27,39 @@ _LOOK_EVERY = 0.2
     "--sig-proxy/--no-sig-proxy",
     default=True,
     show_default=True,
-    help="Send SIGINT, SIGTERM and SIGHUP on to the plugin, the third as SIGKILL; if not, they end this command alone.",
+    help="Forward SIGINT, SIGTERM and SIGHUP to the plugin, the third as SIGKILL; otherwise they only detach.",
 )
 @click.argument("id", metavar="ID", shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, sig_proxy: bool, id: str) -> int:
-    """Show what a running plugin prints from now on, until it ends; the exit code is the plugin's.
+    """Attach to the output of a running plugin until it exits, and exit with its code.
 
-    Of a plugin whose 'pluginexec run' was killed, or whose program left it behind, the output has waited: all of it
-    comes, and is kept in its log as well.
+    If the 'pluginexec run' or the program that started the plugin is gone, its output since then was buffered: all of
+    it is printed, and written to the log.
 
-    A reader that goes away, as of 'attach ID | head', ends this command alone.
+    If the reader closes the pipe, as in 'attach ID | head', this command ends and the plugin keeps running.
     """
     host = Host(settings.root)
     id = host.records.resolve(id)
     if host.reconcile(id).status != "running":
-        hint = "'pluginexec start' starts it, 'pluginexec logs' shows what it printed"
+        hint = "'pluginexec start' starts it, 'pluginexec logs' shows its output"
         raise FailedPrecondition("it is not running", operation="attach", id=id, hint=hint)
     record = host.records.record(id)
     work = _watch if record.detached else _take_over
     with Signals() as signals:
         if sig_proxy:
             with signals.forwarded(lambda number: host.kill(id, number)) as started:
-                started()  # it runs already
+                started()  # it is running already
                 code = work(host, record)
         else:
             code = work(host, record)
     if code is None:
-        raise Unknown("it has ended, and nobody knows its exit code any more", operation="attach", id=id)
+        raise Unknown("it has exited, but its exit code is unknown", operation="attach", id=id)
     return code
 
 
 def _watch(host: Host, record: Record) -> int | None:
-    """Follow the log of a plugin that has a logger of its own."""
+    """Follow the log of a detached plugin, which has its own logger."""
     id = record.id
     streams = {"stdout": StandardStream(1), "stderr": StandardStream(2)}
     with host.held(id) as init:
@@ -77,28 +77,28 @@ def _watch(host: Host, record: Record) -> int | None:
 
 
 def _take_over(host: Host, record: Record) -> int | None:
-    """Relay the output of a plugin that nobody reads any more."""
+    """Relay the output of a plugin that has lost its reader."""
     id = record.id
     streams = StandardStream(1), StandardStream(2)
     sinks = attached_sinks(record, host.records.directory(id), *streams)
     try:
         with host.records.lock(id, SHORT_LOCK_TIMEOUT), host.executor(record) as executor:
             executor.restore(id, *sinks)
-            status = _end_of(executor, id, streams)
+            status = _wait(executor, id, streams)
             if status is None:
                 return CLOSED_PIPE
             host.record_exit(record, status)
     except DeadlineExceeded as error:
-        hint = "it shows there; 'pluginexec logs -f' follows its log"
+        hint = "'pluginexec logs -f' follows its log"
         raise FailedPrecondition(
-            "its output goes to the process that runs it", operation="attach", id=id, hint=hint
+            "another process is attached to its output", operation="attach", id=id, hint=hint
         ) from error
     return status.exit_code
 
 
-def _end_of(executor: Executor, id: str, streams: tuple[StandardStream, StandardStream]) -> ExitStatus | None:
-    """Wait for the end of a plugin; ``None`` once nobody reads its output."""
+def _wait(executor: Executor, id: str, streams: tuple[StandardStream, StandardStream]) -> ExitStatus | None:
+    """Wait until a plugin exits; return ``None`` if the reader of its output closes the pipe."""
     while not any(stream.is_broken for stream in streams):
         with suppress(DeadlineExceeded):
-            return executor.wait(id, _LOOK_EVERY)
+            return executor.wait(id, _CHECK_INTERVAL)
     return None

@@ -1,4 +1,4 @@
-"""``pluginexec completion``: what a shell must know to complete our commands, options and ids."""
+"""``pluginexec completion``: print a shell completion script."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from click.shell_completion import get_completion_class
 from pluginexec.cli.group import COMPLETE_VARIABLE, PROGRAM, cli
 
 _SHELLS = ("bash", "zsh", "fish")
+_HELP = """Print a shell completion script for commands, options and ids.
+
+\b
+For the current session:
+  bash   source <(pluginexec completion bash)
+  zsh    source <(pluginexec completion zsh)
+  fish   pluginexec completion fish | source
+For all sessions:
+  bash   pluginexec completion bash > /etc/bash_completion.d/pluginexec
+  zsh    pluginexec completion zsh > "${fpath[1]}/_pluginexec"
+  fish   pluginexec completion fish > ~/.config/fish/completions/pluginexec.fish
+"""
 
 
-@click.command(name="completion")
+@click.command(name="completion", help=_HELP)
 @click.argument("shell", type=click.Choice(_SHELLS))
 def command(shell: str) -> None:
-    """Print the script that lets a shell complete commands, options and ids.
-
-    \b
-    For this session:
-      bash   source <(pluginexec completion bash)
-      zsh    source <(pluginexec completion zsh)
-      fish   pluginexec completion fish | source
-    For all sessions:
-      bash   pluginexec completion bash > /etc/bash_completion.d/pluginexec
-      zsh    pluginexec completion zsh > "${fpath[1]}/_pluginexec"
-      fish   pluginexec completion fish > ~/.config/fish/completions/pluginexec.fish
-    """
-    kind = get_completion_class(shell)
-    assert kind is not None
-    completion = kind(cli, {}, PROGRAM, COMPLETE_VARIABLE)
-    # Not source(): for bash, that starts one to ask for its version.
+    """Print the script."""
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    completion = completion_class(cli, {}, PROGRAM, COMPLETE_VARIABLE)
+    # Not source(), which starts bash to check its version.
     click.echo(completion.source_template % completion.source_vars())

@@ -1,4 +1,4 @@
-"""``pluginexec create``: make a plugin, and do not start it."""
+"""``pluginexec create``: create a plugin without starting it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pluginexec.host.records import Records
 @click.command(name="create", context_settings={"allow_interspersed_args": False})
 @creating_options
 @click.pass_obj
-def command(settings: Settings, /, flags: ContainerFlags, **asked: Any) -> None:
-    """Create a plugin without starting it, and print its id; 'pluginexec start' starts it in the background."""
-    record, spec = planned(settings, flags, detached=True, **asked)
+def command(settings: Settings, /, flags: ContainerFlags, **options: Any) -> None:
+    """Create a plugin without starting it, and print its ID; 'pluginexec start' starts it in the background."""
+    record, spec = planned(settings, flags, detached=True, **options)
     Records(settings.root).create(record, spec)
     click.echo(record.id)

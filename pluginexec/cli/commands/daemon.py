@@ -1,4 +1,4 @@
-"""``pluginexec daemon``: look after the private containerd of the root."""
+"""``pluginexec daemon``: manage the private containerd of the root."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ COLUMNS = [
 FIELDS = (
     *("state", "address", "log", "pid", "version", "started_at", "uptime", "uptime_seconds", "plugins", "watched_by"),
 )
-# As systemctl and the LSB have it.
+# The exit codes of systemctl status and the LSB.
 _CODES = {daemon.RUNNING: 0, daemon.STOPPED: 3, daemon.SILENT: 4}
 
 
 @click.group(name="daemon", invoke_without_command=True, subcommand_metavar="COMMAND")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Look after the private containerd of the root.
+    """Manage the private containerd of the root.
 
-    Where nothing listens on the chosen address, the first command that needs a containerd starts this one, and leaves
-    it to the next. What it prints is in a file, ROOT/containerd/containerd.log.
+    If nothing listens on the chosen address, the first command that needs containerd starts a private one and leaves it
+    running. It logs to ROOT/containerd/containerd.log.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-@command.command(short_help="Tell whether it runs, and where.")
+@command.command(short_help="Show whether it is running, and where.")
 @format_option(FIELDS)
 @click.pass_obj
 def status(settings: Settings, format: str) -> int:
-    """Tell whether it runs, where it listens, and how many plugins run on it.
+    """Show whether it is running, its address, and the number of its running plugins.
 
-    The exit code is 0 if it runs, 3 if it does not, and 4 if it runs but does not answer.
+    The exit code is 0 if it is running, 3 if it is not, and 4 if it is running but does not answer.
     """
     with progress("asking containerd"):
-        found = daemon.status(settings.root)
-    seconds = (now() - found.started_at).total_seconds() if found.started_at else None
+        result = daemon.status(settings.root)
+    seconds = (now() - result.started_at).total_seconds() if result.started_at else None
     uptime = "" if seconds is None else human_duration(max(0.0, seconds))
-    row = {**asdict(found), "uptime": uptime, "uptime_seconds": seconds and round(seconds, 3)}
+    row = {**asdict(result), "uptime": uptime, "uptime_seconds": seconds and round(seconds, 3)}
     print_rows([row], format, COLUMNS)
-    return _CODES[found.state]
+    return _CODES[result.state]
 
 
-@command.command(short_help="Stop it, and with --all its plugins.")
-@click.option("--all", "everything", is_flag=True, help="Stop its plugins first: SIGTERM, 10 s, SIGKILL.")
+@command.command(short_help="Stop it, with --all its plugins too.")
+@click.option("--all", "everything", is_flag=True, help="Stop its plugins first: SIGTERM, and after 10 s SIGKILL.")
 @click.pass_obj
 def stop(settings: Settings, everything: bool) -> None:
-    """Stop it. The plugins that run on it go on, and the next command that needs a containerd has them again.
+    """Stop it. Its plugins keep running; the next command that needs containerd starts it again and finds them.
 
-    Refused while 'pluginexec serve', or a 'pluginexec run' in the foreground, watches it.
+    Fails while 'pluginexec serve' or a 'pluginexec run' in the foreground supervises it.
     """
     with progress("stopping containerd" + (" and its plugins" if everything else "")):
         stopped = daemon.stop(settings.root, plugins=everything)
     if stopped:
-        rest = ", with all that ran on it" if everything else "; what runs on it goes on"
-        message = f"the private containerd under {settings.root} is stopped{rest}"
+        rest = " and its plugins" if everything else "; its plugins keep running"
+        message = f"stopped the private containerd under {settings.root}{rest}"
     else:
-        message = f"no private containerd runs under {settings.root}"
+        message = f"no private containerd is running under {settings.root}"
     click.echo(f"pluginexec: {message}", err=True)

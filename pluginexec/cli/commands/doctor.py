@@ -1,4 +1,4 @@
-"""``pluginexec doctor``: can plugins run here, and what to do if not."""
+"""``pluginexec doctor``: check whether plugins can run on this host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.output import format_option, print_rows, put
 from pluginexec.cli.progress import progress
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
-from pluginexec.doctor.run import checkup
+from pluginexec.doctor.run import run_checks
 
 FIELDS = ("name", "status", "found", "remedy")
 _COLOURS = {OK: "green", WARNING: "yellow", FAILURE: "red"}
@@ -25,31 +25,31 @@ _INDENT = " " * 23
 @format_option(FIELDS)
 @click.pass_obj
 def command(settings: Settings, format: str) -> int:
-    """Find out whether plugins can run here, and what to do if not.
+    """Check whether plugins can run on this host, and show how to fix what fails.
 
-    Looks at the user, the programs that are needed, the kernel, the cgroups, the containerd that is used, the root and
-    what was left behind in it; then runs a tiny plugin, where need be on a containerd for this alone, and removes all
-    that it made. The exit code is 0 if nothing failed, warnings or not, else 1.
+    Checks the user, the required programs, the kernel, the cgroups, the containerd in use, the root and leftovers in
+    it; then runs a tiny plugin, on a temporary containerd if none is running, and removes all that it created. The exit
+    code is 0 if no check failed (warnings are allowed), otherwise 1.
     """
-    made: list[Check] = []
+    results: list[Check] = []
     with Signals():
         place = Place.of(settings.address, settings.namespace, settings.root)
         if format == "table":
-            _print_screen(_collected(place, made))
-            _print_verdict(made)
+            _print_screen(_collected(place, results))
+            _print_verdict(results)
         else:
-            print_rows((asdict(check) for check in _collected(place, made)), format, [])
-    return int(any(check.status == FAILURE for check in made))
+            print_rows((asdict(check) for check in _collected(place, results)), format, [])
+    return int(any(check.status == FAILURE for check in results))
 
 
-def _collected(place: Place, made: list[Check]) -> Iterator[Check]:
-    checks = checkup(place)
+def _collected(place: Place, results: list[Check]) -> Iterator[Check]:
+    checks = run_checks(place)
     while True:
-        with progress("looking at this machine"):
+        with progress("checking this host"):
             check = next(checks, None)
         if check is None:
             return
-        made.append(check)
+        results.append(check)
         yield check
 
 
@@ -60,11 +60,11 @@ def _print_screen(checks: Iterator[Check]) -> None:
             put(f"{_INDENT}-> {check.remedy}")
 
 
-def _print_verdict(made: list[Check]) -> None:
-    failures, warnings = (sum(check.status == status for check in made) for status in (FAILURE, WARNING))
+def _print_verdict(results: list[Check]) -> None:
+    failures, warnings = (sum(check.status == status for check in results) for status in (FAILURE, WARNING))
     if failures:
-        put(f"Plugins cannot run here, or not all of them: {failures} of {len(made)} checks failed.")
+        put(f"Plugins cannot run on this host, or only some of them: {failures} of {len(results)} checks failed.")
     elif warnings:
-        put(f"Plugins can run here; {warnings} of {len(made)} checks gave a warning.")
+        put(f"Plugins can run on this host; {warnings} of {len(results)} checks gave a warning.")
     else:
-        put("Plugins can run here.")
+        put("Plugins can run on this host.")

@@ -1,4 +1,4 @@
-"""``pluginexec events``: what happens to plugins, as it happens."""
+"""``pluginexec events``: print plugin events in real time."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ from pluginexec.host.timestamps import parse_when
 
 FIELDS = ("time", "type", "action", "id", "attributes", "labels")
 _TYPE = "container"
-# docker's names in the line for a person; the JSON has ours.
+# docker's names, for the text format; JSON has the names on the left.
 _NAMES = {"exit_code": "exitCode", "exec_id": "execID"}
 _INTERVAL = 0.5
-"""Seconds after which the records are looked at, where containerd tells nothing."""
+"""Seconds between two checks of the records while containerd sends no event."""
 
 
 @click.command(name="events")
-@click.option("--since", metavar="TIME", help="First print what is known of the time since then.")
-@click.option("--until", metavar="TIME", help="Stop then.")
+@click.option("--since", metavar="TIME", help="Print known events since this time first.")
+@click.option("--until", metavar="TIME", help="Stop at this time.")
 @click.option(
     "--filter", "-f", "filters", multiple=True, metavar="KEY=VALUE",
-    help="id=ID, container=ID, event=ACTION, label=KEY[=VALUE], type=container. Several of one key: any of them; of"
-    " different keys: all of them.",
+    help="Filter by id=ID, container=ID, event=ACTION, label=KEY[=VALUE] or type=container. Filters of the same"
+    " key are alternatives; those of different keys must all match.",
 )  # fmt: skip
 @format_option(FIELDS)
 @click.pass_obj
 def command(settings: Settings, since: str | None, until: str | None, filters: tuple[str, ...], format: str) -> None:
-    """Print what happens to plugins, as it happens, until Ctrl-C.
+    """Print plugin events in real time, until Ctrl-C.
 
-    The actions are create, start, die, oom, pause, unpause, exec_create, exec_start, exec_die and destroy. Starts and
-    ends are also told of what else runs in containerd's namespace.
+    Actions: create, start, die, oom, pause, unpause, exec_create, exec_start, exec_die and destroy. Starts and exits of
+    other containers in containerd's namespace are printed too.
 
-    A TIME is RFC 3339 (2026-11-24T01:02:03Z), Unix seconds, or how long ago (10m). containerd keeps no history: of
-    the time before, --since prints what the root still knows of each plugin that was not removed, which is its
-    creation, its last start and its last end.
+    TIME is RFC 3339 (2026-11-24T01:02:03Z), Unix seconds, or relative (10m). containerd keeps no history: for the past,
+    --since prints only what the root has on record for each existing plugin, which is its creation, its last start and
+    its last exit.
     """
-    began = now()
-    start = parse_when(since, began) if since else began
-    end = parse_when(until, began) if until else None
-    if start > began:
-        raise InvalidArgument(f"--since {since} has not come yet", hint="without it, events are printed from now on")
+    started = now()
+    start = parse_when(since, started) if since else started
+    end = parse_when(until, started) if until else None
+    if start > started:
+        raise InvalidArgument(f"--since {since} is in the future", hint="omit it to print events from now on")
     is_wanted = parse_filters(filters)
-    for event in _happening(settings, start, end):
+    for event in _events(settings, start, end):
         if is_wanted(event):
             _print(event, format)
 
 
-def _happening(settings: Settings, since: datetime, until: datetime | None) -> Iterator[Event]:
-    """Give the events from ``since`` until ``until``; containerd is needed only for what has not happened yet."""
+def _events(settings: Settings, since: datetime, until: datetime | None) -> Iterator[Event]:
+    """Yield the events from ``since`` until ``until``; containerd is needed only for future ones."""
     feed = Feed(Records(settings.root), since)
     with contextlib.ExitStack() as stack:
         if until is None or until > now():
@@ -89,12 +89,14 @@ def _print(event: Event, format: str) -> None:
 
 
 def parse_filters(filters: Iterable[str]) -> Callable[[Event], bool]:
-    """Return a test of all the filters; several values of one key are alternatives."""
+    """Return a predicate for all filters; several values of one key are alternatives."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         if not equals or key not in _TESTS:
-            raise InvalidArgument(f"filter {text!r} is not known: use {', '.join(_TESTS)} and a value, as in event=die")
+            raise InvalidArgument(
+                f"unknown filter {text!r}: use KEY=VALUE with one of {', '.join(_TESTS)}, as in event=die"
+            )
         _check_value(key, value)
         wanted.setdefault("id" if key == "container" else key, []).append(value)
     return lambda event: all(any(_TESTS[key](event, value) for value in values) for key, values in wanted.items())
@@ -103,7 +105,7 @@ def parse_filters(filters: Iterable[str]) -> Callable[[Event], bool]:
 def _check_value(key: str, value: str) -> None:
     possible = {"event": ACTIONS, "type": (_TYPE,)}.get(key)
     if possible and value not in possible:
-        raise InvalidArgument(f"filter {key}={value!r} is not known: use one of {', '.join(possible)}")
+        raise InvalidArgument(f"invalid filter {key}={value!r}: use one of {', '.join(possible)}")
 
 
 def _has_label(event: Event, text: str) -> bool:

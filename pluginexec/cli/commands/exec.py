@@ -1,4 +1,4 @@
-"""``pluginexec exec``: run a command in a running plugin."""
+"""``pluginexec exec``: execute a command in a running plugin."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ from pluginexec.host.exec import Exec
 from pluginexec.host.records import Records
 
 
-# What follows the id belongs to the command.
+# Everything after the ID belongs to the command.
 @click.command(name="exec", context_settings={"allow_interspersed_args": False})
-@click.option("--detach", "-d", is_flag=True, help="Return when the command runs; it has no stdin and no output.")
+@click.option("--detach", "-d", is_flag=True, help="Run the command in the background, without stdin and output.")
 @click.option(
     "--env",
     "-e",
     multiple=True,
     metavar="KEY[=VALUE]",
-    help="Set an environment variable. KEY alone: as it is set here; where it is not, it is removed.",
+    help="Set an environment variable. KEY alone takes its value from the current environment, and unsets it if"
+    " there is none.",
 )
-@click.option("--env-file", multiple=True, metavar="FILE", help="Set the variables of a file with KEY=VALUE lines.")
-@click.option("--interactive", "-i", is_flag=True, help="Give the command our stdin; else it has /dev/null.")
-@click.option("--tty", "-t", is_flag=True, help="Give the command a terminal, connected to ours; includes -i.")
+@click.option(
+    "--env-file", multiple=True, metavar="FILE", help="Read environment variables from a file of KEY=VALUE lines."
+)
+@click.option(
+    "--interactive", "-i", is_flag=True, help="Connect stdin to the command, which otherwise reads /dev/null."
+)
+@click.option("--tty", "-t", is_flag=True, help="Allocate a pseudo-terminal; implies -i.")
 @click.option(
     "--user",
     "-u",
     metavar="NAME|UID[:GROUP|GID]",
-    help="Who it runs as; by default as the plugin. Names are looked up in the plugin's /etc/passwd and /etc/group.",
+    help="User to run as. Names are looked up in the plugin's /etc/passwd and /etc/group. Default: the plugin's user.",
 )
-@click.option("--workdir", "-w", metavar="DIR", help="Its working directory; by default the plugin's.")
+@click.option("--workdir", "-w", metavar="DIR", help="Working directory of the command. Default: the plugin's.")
 @click.argument("id", metavar="ID", shell_complete=complete_running)
 @click.argument("arguments", metavar="CMD [ARG...]", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -52,22 +57,25 @@ def command(
     id: str,
     arguments: tuple[str, ...],
 ) -> int:
-    """Run a command in a running plugin.
+    """Execute a command in a running plugin.
 
-    It has the plugin's environment, user, capabilities, limits and namespaces, and ends with the plugin at the latest.
-    SIGINT, SIGTERM and SIGHUP go to the command, and the third of them kills it. The exit code is the command's, 128+n
-    if signal n ended it, 125 for an error of pluginexec, 126 for a command that cannot be executed, and 127 for one
-    that is not there.
+    It runs with the plugin's environment, user, capabilities, limits and namespaces, and is killed when the plugin
+    exits. SIGINT, SIGTERM and SIGHUP are forwarded to the command; the third of them kills it.
+
+    The exit code is that of the command, or 128+n if it was killed by signal n; 125 for an error of pluginexec, 126 if
+    the command cannot be executed, and 127 if it is not found.
     """
     if detach and (interactive or tty):
-        raise click.UsageError("--detach gives the command no stdin and no terminal; leave out --interactive and --tty")
+        raise click.UsageError(
+            "--detach conflicts with --interactive and --tty: a detached command has neither stdin nor terminal"
+        )
     if tty and not os.isatty(0):
-        raise click.UsageError("the input device is not a TTY; leave out --tty")
-    what = Command(arguments, env, env_file, workdir, user, terminal=tty, interactive=interactive, detach=detach)
+        raise click.UsageError("the input device is not a TTY; omit --tty")
+    spec = Command(arguments, env, env_file, workdir, user, terminal=tty, interactive=interactive, detach=detach)
     try:
         with (
             Signals() as signals,
-            Exec(Records(settings.root), id, what) as running,
+            Exec(Records(settings.root), id, spec) as running,
             signals.forwarded(running.send) as started,
         ):
             running.start()

@@ -1,4 +1,4 @@
-"""``pluginexec info``: which containerd, root and versions are used."""
+"""``pluginexec info``: display the containerd, root and versions in use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TITLES = {
 @format_option(tuple(TITLES), short=True)
 @click.pass_obj
 def command(settings: Settings, format: str) -> None:
-    """Print which containerd, root and versions are used, and how many plugins there are. Starts no containerd."""
+    """Display the containerd, root and versions in use, and the number of plugins. Does not start containerd."""
     row = facts(settings.address, settings.namespace, settings.root)
     if format == "table":
         for key, title in TITLES.items():

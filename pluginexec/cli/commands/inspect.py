@@ -1,4 +1,4 @@
-"""``pluginexec inspect``: all there is to know of plugins."""
+"""``pluginexec inspect``: return low-level information on plugins."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pluginexec.host.views import details
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_id)
 @click.pass_obj
 def command(settings: Settings, format: str, ids: tuple[str, ...]) -> int:
-    """Show all that is known of plugins: what was asked for, its state, its log file, and its OCI spec.
+    """Return low-level information on plugins: configuration, state, log file and OCI spec.
 
-    One JSON object a line; with --format '{{.State}}' one field of it, and '{{json .Spec.process.args}}' a part as
+    Prints one JSON object per line; --format '{{.State}}' prints one field, '{{json .Spec.process.args}}' a part as
     JSON.
     """
     host = Host(settings.root)

@@ -1,4 +1,4 @@
-"""``pluginexec kill``: send a signal to plugins."""
+"""``pluginexec kill``: send a signal to running plugins."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from pluginexec.host.host import Host
 
 @click.command(name="kill")
 @click.option(
-    "--signal", "-s", default="KILL", show_default=True, metavar="SIGNAL", help="A name (TERM, SIGTERM) or a number."
+    "--signal",
+    "-s",
+    default="KILL",
+    show_default=True,
+    metavar="SIGNAL",
+    help="Signal to send: a name (TERM, SIGTERM) or a number.",
 )
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, signal: str, ids: tuple[str, ...]) -> int:
-    """Send a signal to the init process of plugins, and do not wait.
+    """Send a signal to running plugins (to the init process of each), without waiting for them to exit.
 
-    After SIGKILL, or a plugin's stop signal, no restart policy starts it again.
+    After SIGKILL or its stop signal, a plugin is not restarted by its restart policy.
     """
     host = Host(settings.root)
     return for_each(ids, lambda id: host.kill(host.records.resolve(id), signal))

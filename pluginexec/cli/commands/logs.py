@@ -1,116 +1,26 @@
-"""``pluginexec logs``: what a plugin has printed, and what it prints from now on."""
+"""``pluginexec logs``: fetch the logs of a plugin."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
-from pluginexec.errors import NotFound
+from pluginexec.cli.log_output import log_options, show_log
 from pluginexec.host.host import Host
-from pluginexec.host.logs.drivers import RAW
-from pluginexec.host.logs.reader import Entry, follow, no_times, read
-from pluginexec.host.timestamps import parse_when
-from pluginexec.streams.json_logger import STREAMS
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _parse_tail(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
-    if value == "all":
-        return None
-    if not (value.isascii() and value.isdigit()):
-        raise click.BadParameter(f"{value!r} is neither a number of lines nor 'all'", ctx, param)
-    return int(value)
-
-
-_OPTIONS = (
-    click.option("-f", "--follow", "following", is_flag=True, help="Go on until the plugin has ended."),
-    click.option(
-        "-n", "--tail", metavar="N|all", callback=_parse_tail, default="all", help="Begin with the last N lines."
-    ),
-    click.option("-t", "--timestamps", is_flag=True, help="Put the time before each line."),
-    click.option("--since", metavar="WHEN", help="Leave out what is older: RFC 3339, Unix seconds, or 10m, 1h30m ago."),
-    click.option("--until", metavar="WHEN", help="Leave out what is newer."),
-    click.option("--stdout", is_flag=True, help="Only what it printed to stdout; both streams by default."),
-    click.option("--stderr", is_flag=True, help="Only what it printed to stderr."),
-)
-
-
-def log_options(command: _F) -> _F:
-    """Add the options that ``show_log`` takes."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.command(name="logs")
 @log_options
 @click.argument("id", metavar="ID", shell_complete=complete_id)
 @click.pass_obj
-def command(settings: Settings, /, id: str, **asked: Any) -> None:
-    """Print what a plugin has printed: its stdout to stdout, its stderr to stderr.
+def command(settings: Settings, /, id: str, **options: Any) -> None:
+    """Fetch the logs of a plugin; its stdout goes to stdout, its stderr to stderr.
 
-    -t, --since and --until need the log driver json-file; a raw log has no times. After -f, the log is shown to its
-    end, also where rotation began new files meanwhile.
+    -t, --since and --until need the log driver json-file; raw logs have no timestamps. -f also follows the log across
+    rotations, up to its end.
     """
     host = Host(settings.root)
-    show_log(host, host.records.resolve(id), **asked)
-
-
-def show_log(
-    host: Host,
-    id: str,
-    *,
-    following: bool,
-    tail: int | None,
-    timestamps: bool,
-    since: str | None,
-    until: str | None,
-    stdout: bool,
-    stderr: bool,
-) -> None:
-    """Print the log of a plugin as the options want it."""
-    driver = host.records.record(id).log_driver
-    if timestamps and driver == RAW:
-        raise no_times(id)
-    now = datetime.now(timezone.utc)
-    streams = tuple(name for name, asked in (("stdout", stdout), ("stderr", stderr)) if asked) or STREAMS
-    place = (host.records.directory(id), id, driver)
-    wanted: dict[str, Any] = {
-        "tail": tail,
-        "since": parse_when(since, now) if since else None,
-        "until": parse_when(until, now) if until else None,
-        "streams": streams,
-    }
-    if following:
-        entries = follow(*place, lambda: host.has_ended(id), **wanted)
-    else:
-        entries = read(*place, **wanted)
-        # The last words of one that has ended are written when somebody deletes its task.
-        with suppress(NotFound):
-            host.current_state(id)
-    _print(entries, timestamps, at_once=following)
-
-
-def _print(entries: Iterator[Entry], timestamps: bool, at_once: bool) -> None:
-    outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    inside: set[str] = set()  # of a line that has no end yet
-    last = "stdout"
-    for entry in entries:
-        if entry.stream != last:
-            outputs[last].flush()  # where both lead to one place, in their order
-            last = entry.stream
-        if timestamps and entry.stream not in inside:
-            outputs[last].write(f"{entry.time} ".encode())
-        (inside.discard if entry.data.endswith(b"\n") else inside.add)(entry.stream)
-        outputs[last].write(entry.data)
-        if at_once:
-            outputs[last].flush()
-    outputs[last].flush()
+    show_log(host, host.records.resolve(id), **options)

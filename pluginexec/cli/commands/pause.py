@@ -1,4 +1,4 @@
-"""``pluginexec pause``: freeze plugins."""
+"""``pluginexec pause``: pause all processes of plugins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pluginexec.host.pause import pause
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
-    """Freeze all processes of plugins, until 'pluginexec unpause'; they keep their memory and use no CPU.
+    """Pause all processes of plugins until 'pluginexec unpause'. They keep their memory and use no CPU.
 
-    Prints each id. One that does not run, or is paused already, is an error, and the others are paused all the same.
+    Prints each ID. A plugin that is not running or already paused is an error; the others are paused nevertheless.
     """
     host = Host(settings.root)
     return for_each(ids, lambda id: pause(host, host.records.resolve(id)))

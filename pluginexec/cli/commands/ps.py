@@ -25,22 +25,23 @@ _LONGEST_COMMAND = 20
 
 
 @click.command(name="ps")
-@click.option("--all", "-a", "everything", is_flag=True, help="Those that do not run, too.")
-@click.option("--quiet", "-q", is_flag=True, help="Only the ids.")
-@click.option("--no-trunc", is_flag=True, help="Whole commands.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Show all plugins. Default: only running ones.")
+@click.option("--quiet", "-q", is_flag=True, help="Only show IDs.")
+@click.option("--no-trunc", is_flag=True, help="Do not truncate commands.")
 @click.option(
     "--filter", "-f", "filters", multiple=True, metavar="KEY=VALUE",
-    help="id=PART, name=PART, label=KEY[=VALUE], exited=CODE, status=created|running|paused|restarting|exited. Several"
-    " of one key: any of them; of different keys: all of them.",
+    help="Filter by id=PART, name=PART, label=KEY[=VALUE], exited=CODE or"
+    " status=created|running|paused|restarting|exited. Filters of the same key are alternatives; those of different"
+    " keys must all match.",
 )  # fmt: skip
 @format_option(FIELDS)
 @click.pass_obj
 def command(
     settings: Settings, everything: bool, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str
 ) -> int:
-    """List plugins: those that run, with -a all, the last created first."""
+    """List plugins: running ones, with -a all; the most recently created first."""
     tests = parse_filters(filters)
-    # As docker: who asks for a state wants to see those in it.
+    # As in docker, a filter by state implies --all.
     everything = everything or any(text.startswith(("status=", "exited=")) for text in filters)
     host = Host(settings.root)
     rows = []
@@ -50,7 +51,7 @@ def command(
             row = view(host, id)
         except NotFound:  # removed meanwhile
             continue
-        except Unknown as error:  # its record is broken, and hides no other
+        except Unknown as error:  # a broken record must not hide the others
             code = show_error(error)
             continue
         if (everything or row["state"] in ("running", "paused", "restarting")) and all(test(row) for test in tests):
@@ -70,12 +71,14 @@ def command(
 
 
 def parse_filters(filters: tuple[str, ...]) -> list[Callable[[Row], bool]]:
-    """Return a test for each key; several values of one key are alternatives."""
+    """Return a predicate for each key; several values of one key are alternatives."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         if not equals or key not in _TESTS:
-            raise InvalidArgument(f"filter {text!r} is not known: use {', '.join(_TESTS)} and a value, as in id=abc")
+            raise InvalidArgument(
+                f"unknown filter {text!r}: use KEY=VALUE with one of {', '.join(_TESTS)}, as in id=abc"
+            )
         _check_value(key, value)
         wanted.setdefault(key, []).append(value)
 
@@ -87,9 +90,9 @@ def parse_filters(filters: tuple[str, ...]) -> list[Callable[[Row], bool]]:
 
 def _check_value(key: str, value: str) -> None:
     if key == "status" and value not in STATES:
-        raise InvalidArgument(f"filter status={value!r} is not known: use one of {', '.join(STATES)}")
+        raise InvalidArgument(f"invalid filter status={value!r}: use one of {', '.join(STATES)}")
     if key == "exited" and not (value.isascii() and value.isdigit()):
-        raise InvalidArgument(f"filter exited={value!r} is no exit code: use a number")
+        raise InvalidArgument(f"invalid filter exited={value!r}: use a number")
 
 
 def _has_label(row: Row, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""``pluginexec restore``: after a crash or a reboot, bring what is written down in line with what is."""
+"""``pluginexec restore``: reconcile the records with containerd after a crash or a reboot."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pluginexec.host.host import Host
 @click.argument("ids", metavar="[ID...]", nargs=-1, shell_complete=complete_id)
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
-    """Find out what became of plugins after a crash or a reboot; print each id and its state. By default all.
+    """Reconcile plugins after a crash or a reboot, and print the ID and state of each. Default: all plugins.
 
-    Those that run are left running. Of those that have ended, the exit code is written down, and what they printed last
-    goes to their log. Plugins that a program made with this root directory and left behind get a record, so that the
-    other commands know them. Those whose output waits for a reader run on; 'pluginexec attach' reads it.
+    Running plugins keep running. For plugins that have exited, the exit code is recorded and the remaining output is
+    written to the log. Plugins that a program created in this root and left behind get a record, so that the other
+    commands know them. If the output of a running plugin has no reader, 'pluginexec attach' reads it.
     """
     host = Host(settings.root)
 

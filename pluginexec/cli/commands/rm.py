@@ -1,4 +1,4 @@
-"""``pluginexec rm``: remove plugins and their logs."""
+"""``pluginexec rm``: remove stopped plugins and their logs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pluginexec.host.managed.files import check_not_managed
 
 
 @click.command(name="rm")
-@click.option("--force", "-f", is_flag=True, help="Kill those that run first.")
+@click.option("--force", "-f", is_flag=True, help="Kill running plugins first.")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_id)
 @click.pass_obj
 def command(settings: Settings, force: bool, ids: tuple[str, ...]) -> int:
-    """Remove plugins that do not run, with all that is kept of them, their logs too."""
+    """Remove stopped plugins and their logs, and everything else that the root has of them."""
     host = Host(settings.root)
 
     def remove(reference: str) -> None:

@@ -1,4 +1,4 @@
-"""``pluginexec run``: create a plugin and start it, in the foreground or in the background."""
+"""``pluginexec run``: create and run a plugin, in the foreground or in the background."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
 
-# What follows the command of the plugin belongs to it.
+# Everything after the command of the plugin belongs to it.
 @click.command(name="run", context_settings={"allow_interspersed_args": False})
-@click.option("--detach", "-d", is_flag=True, help="Start it in the background, and print its id.")
+@click.option("--detach", "-d", is_flag=True, help="Run the plugin in the background and print its ID.")
 @creating_options
 @click.pass_obj
-def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked: Any) -> int:
-    """Create a plugin and start it.
+def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **options: Any) -> int:
+    """Create and run a plugin.
 
-    In the foreground its stdout and stderr are passed on untouched; SIGINT, SIGTERM and SIGHUP go to the plugin, and
-    the third of them kills it; so does a reader that goes away, as of 'run ... | head'. The exit code is the plugin's,
-    128+n if signal n ended it, 125 for an error of pluginexec, 126 for a command that cannot be executed, and 127 for
-    one that is not there.
+    In the foreground, its stdout and stderr are passed through unchanged, and SIGINT, SIGTERM and SIGHUP are forwarded
+    to it. The third of these signals kills it, and so does a reader that closes the pipe, as in 'run ... | head'.
 
-    With -d it goes on without any process of pluginexec; 'pluginexec logs' shows what it printed.
+    The exit code is that of the plugin, or 128+n if it was killed by signal n; 125 for an error of pluginexec, 126 if
+    the command cannot be executed, and 127 if it is not found.
 
-    Where nothing listens on containerd's address, a private containerd is started under the root directory.
+    With -d, it runs without any process of pluginexec; 'pluginexec logs' shows its output.
+
+    If no containerd is running, a private one is started under the root.
     """
-    if not detach and asked["restart"] != "no":
-        raise click.UsageError("--restart needs --detach: in the foreground, nobody is there to start it again")
+    if not detach and options["restart"] != "no":
+        raise click.UsageError("--restart needs --detach: a plugin in the foreground is not restarted")
     with Signals() as signals:
-        record, spec = planned(settings, flags, detached=detach, **asked)
+        record, spec = planned(settings, flags, detached=detach, **options)
         host = Host(settings.root)
         host.records.create(record, spec)
         try:
@@ -55,7 +56,7 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **asked:
     if stdout.is_broken or stderr.is_broken:
         return CLOSED_PIPE
     if status.exit_code is None:
-        raise Unknown("it has ended, and nobody knows its exit code any more", operation="run", id=record.id)
+        raise Unknown("it has exited, but its exit code is unknown", operation="run", id=record.id)
     return status.exit_code
 
 

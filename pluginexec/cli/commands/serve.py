@@ -1,4 +1,4 @@
-"""``pluginexec serve``: supervise the plugins of the root until told to stop."""
+"""``pluginexec serve``: supervise the plugins of the root until stopped."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ _TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @click.command(name="serve")
 @click.option(
     "--live-restore", is_flag=True, envvar="PLUGINEXEC_LIVE_RESTORE", show_envvar=True,
-    help="In the end, leave the plugins running, for the next serve.",
+    help="Leave the plugins running on exit, for the next serve.",
 )  # fmt: skip
 @click.option(
     "--stop-timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="SECONDS",
-    help="Without --live-restore: how long a plugin may take in the end before it is killed.",
+    help="Without --live-restore: seconds to wait for a plugin to stop on exit before killing it.",
 )  # fmt: skip
 @click.pass_obj
 def command(settings: Settings, live_restore: bool, stop_timeout: float) -> None:
-    """Supervise the plugins of the root until told to stop.
+    """Supervise the plugins of the root until stopped.
 
-    Takes over those that run, and starts again those that end, as their --restart policy says: after 0.1 s, and each
-    time after twice as long, up to a minute; 10 s of running begin that anew. At its start, plugins with the policy
-    always are started even if a person has stopped them. The other commands work beside it, and 'run -d' hands its
-    plugins to it. One serve can keep a root. A private containerd of the root is started again when it dies.
+    Takes over running plugins, and restarts those that exit according to their --restart policy: after 0.1 s, doubling
+    each time up to one minute. The delay resets after 10 s of uptime. When serve starts, plugins with the policy
+    'always' are started even if they were stopped manually. The other commands work alongside it, and 'run -d' hands
+    its plugins over to it. Only one serve can run per root. It restarts the private containerd of the root when that
+    exits.
 
-    SIGTERM and SIGINT stop the plugins, each with its stop signal, and the next serve starts them again; a second one
-    kills them at once. With --live-restore they are left running. SIGHUP has the root looked at again.
+    SIGTERM and SIGINT stop the plugins, each with its stop signal, and the next serve starts them again; a second
+    signal kills them at once. With --live-restore they are left running. SIGHUP rescans the root.
 
-    Under systemd, use Type=notify-reload, or Type=notify before version 253, and KillMode=process. What happens is told
-    on stderr, one line for each event.
+    With systemd, use KillMode=process and Type=notify-reload, or Type=notify before version 253. Logs to stderr, one
+    line per event.
     """
     for package in ("pluginexec.host", "pluginexec.daemon"):
         logging.getLogger(package).setLevel(logging.DEBUG if settings.debug else logging.INFO)
@@ -50,9 +51,9 @@ def command(settings: Settings, live_restore: bool, stop_timeout: float) -> None
 
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """Take the signals: each comes out of a pipe as its number, and nothing is interrupted."""
-    # A Python handler would run only when the main thread wakes: a signal that comes just before it waits would be
-    # seen too late. So the kernel's own handler writes each to the pipe.
+    """Handle the signals: yield a pipe from which each is read as its number; nothing is interrupted."""
+    # Python runs handlers in the main thread, and one for a signal that arrives just before a blocking call only after
+    # it. So Python's C-level handler writes each number to the pipe at once.
     pending, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     before = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)

@@ -1,4 +1,4 @@
-"""``pluginexec start``: start plugins that were created, or have ended."""
+"""``pluginexec start``: start created or stopped plugins in the background."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pluginexec.host.managed.files import check_not_managed
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_stopped)
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
-    """Start plugins in the background: those that were created, or have ended. One that runs is left as it is."""
+    """Start created or stopped plugins in the background. Running plugins are left as they are."""
     host = Host(settings.root)
 
     def start(reference: str) -> None:

@@ -1,4 +1,4 @@
-"""``pluginexec stats``: what plugins use, again and again."""
+"""``pluginexec stats``: display a live stream of resource usage statistics."""
 
 from __future__ import annotations
 
@@ -44,18 +44,19 @@ _ERASE_LINE, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
 @click.command(name="stats")
-@click.option("--no-stream", is_flag=True, help="Measure for one second, print once, and stop.")
+@click.option("--no-stream", is_flag=True, help="Measure for one second, print the result once, and exit.")
 @format_option([*(key for _, key in COLUMNS), *NUMBERS])
 @click.argument("ids", metavar="[ID...]", nargs=-1, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, no_stream: bool, format: str, ids: tuple[str, ...]) -> None:
-    """Show what running plugins use of CPU, memory, network, block devices and processes, each second until Ctrl-C.
+    """Display a live stream of resource usage statistics: CPU, memory, network, block devices and processes.
 
-    Without an ID: all that run. On a terminal the table is drawn anew in its place; elsewhere each second adds one. A
-    plugin that ends disappears; when none of those that were named is left, that is the end.
+    Updates each second until Ctrl-C. Default: all running plugins. On a terminal the table is redrawn in place;
+    otherwise a new one is printed each second. Plugins that exit disappear; the command ends when all named plugins
+    have exited.
 
-    CPU is in percent of one processor; memory is without the files that the kernel could drop at once. With --format
-    json there are numbers: percents, and bytes.
+    CPU is in percent of one processor. Memory excludes inactive file cache. --format json prints plain numbers:
+    percentages and bytes.
     """
     records = Records(settings.root)
     watch = Watch(records, [records.resolve(id) for id in ids])
@@ -75,19 +76,19 @@ def command(settings: Settings, no_stream: bool, format: str, ids: tuple[str, ..
 
 
 def _next(watch: Watch) -> bool:
-    """Wait for the next turn; tell whether there is one."""
+    """Wait for the next interval; return whether any plugin is left."""
     time.sleep(_INTERVAL)
     return not watch.is_over()
 
 
 def show(samples: Iterable[Sample], format: str) -> None:
-    """Print samples: words for a person, numbers for a program, a template may have either."""
+    """Print samples: formatted values in a table, numbers in JSON, either in a template."""
     rows = (_numbers(sample) if format == "json" else _numbers(sample) | _words(sample) for sample in samples)
     print_rows(rows, format, COLUMNS)
 
 
 class Screen:
-    """The table on a terminal, each drawn over the one before, with the cursor out of the way."""
+    """A table on a terminal that is redrawn in place, with the cursor hidden."""
 
     def __init__(self) -> None:
         self._height = 0
@@ -97,18 +98,18 @@ class Screen:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._put(_SHOW_CURSOR)
 
     def draw(self, samples: Iterable[Sample]) -> None:
-        """Draw the table, as much of it as there is room for: what scrolls away could not be drawn over."""
+        """Draw the table as far as it fits: lines that scroll away cannot be redrawn."""
         with contextlib.redirect_stdout(io.StringIO()) as table:
             show(samples, "table")
         size = shutil.get_terminal_size()
         lines = [line[: size.columns] for line in table.getvalue().splitlines()][: size.lines - 1]
         up = f"\x1b[{self._height}A" if self._height else ""
-        # Erased before it is written: behind its last character a line that is full would lose that.
+        # Erase each line before writing it: erasing after a full line would remove its last character.
         self._put(f"{up}\r" + "".join(f"{_ERASE_LINE}{line}\n" for line in lines) + _ERASE_BELOW)
         self._height = len(lines)
 
@@ -157,7 +158,7 @@ def _percent(value: float | None) -> str:
 
 
 def _decimal(count: int | None) -> str:
-    """Return bytes in three digits and a decimal unit, as docker has them for what was transferred."""
+    """Return bytes with three digits and a decimal unit, as docker shows transferred data."""
     if count is None:
         return _UNKNOWN
     size, unit = float(count), 0

@@ -1,4 +1,4 @@
-"""``pluginexec stop``: stop plugins, with patience."""
+"""``pluginexec stop``: stop running plugins."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from pluginexec.host.host import Host
 @click.command(name="stop")
 @click.option(
     "--time", "--timeout", "-t", "timeout", type=click.FloatRange(min=0), default=10.0, show_default=True,
-    metavar="SECONDS", help="How long a plugin may take before it is killed.",
+    metavar="SECONDS", help="Seconds to wait before killing the plugin.",
 )  # fmt: skip
-@click.option("--signal", "-s", metavar="SIGNAL", help="The signal to send first; by default its stop signal, SIGTERM.")
+@click.option(
+    "--signal",
+    "-s",
+    metavar="SIGNAL",
+    help="Signal to send first. Default: the plugin's stop signal (SIGTERM unless configured).",
+)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, timeout: float, signal: str | None, ids: tuple[str, ...]) -> int:
-    """Stop plugins: the stop signal, some seconds of patience, then SIGKILL. One that does not run is left as it is.
+    """Stop running plugins: send the stop signal, and after a timeout SIGKILL. Others are left as they are.
 
-    No restart policy starts it again; 'pluginexec start' does.
+    Stopped plugins are not restarted by their restart policy; 'pluginexec start' starts them again.
     """
     host = Host(settings.root)
 

@@ -1,4 +1,4 @@
-"""``pluginexec unpause``: let paused plugins go on."""
+"""``pluginexec unpause``: resume all processes of paused plugins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pluginexec.host.pause import unpause
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
-    """Let all processes of paused plugins go on.
+    """Resume all processes of paused plugins.
 
-    Prints each id. One that does not run, or is not paused, is an error, and the others go on all the same.
+    Prints each ID. A plugin that is not running or not paused is an error; the others are resumed nevertheless.
     """
     host = Host(settings.root)
     return for_each(ids, lambda id: unpause(host, host.records.resolve(id)))

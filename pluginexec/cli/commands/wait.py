@@ -1,4 +1,4 @@
-"""``pluginexec wait``: wait for plugins to end."""
+"""``pluginexec wait``: wait until plugins exit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pluginexec.host.host import Host
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
-    """Wait until plugins have ended, and print their exit codes, one a line; '?' for one that nobody knows any more.
+    """Wait until plugins exit, then print their exit codes, one per line; '?' for a code that is unknown.
 
-    One that has ended before is answered for at once. The exit code of this command is 0.
+    For a plugin that has already exited, its code is printed at once. This command itself exits with 0.
     """
     host = Host(settings.root)
 

@@ -123,7 +123,7 @@ def test_the_commands_of_plugin_are_completed_and_get_the_names_that_they_can_us
     assert bash("--root", str(root), "plugin", "rm", "new", "n") == []
 
 
-def test_ids_that_stand_there_already_are_left_out(bash: Complete, root: Path) -> None:
+def test_ids_that_are_there_already_are_left_out(bash: Complete, root: Path) -> None:
     assert bash("--root", str(root), "stop", "web-1", "w") == ["web-2"]
 
 

@@ -66,12 +66,12 @@ def test_status_where_none_runs_is_3_and_stop_says_so_and_is_0(pluginexec: Comma
     assert (code, stderr) == (3, "")
     assert line.split() == ["stopped", "0", f"{root}/containerd/containerd.sock", f"{root}/containerd/containerd.log"]
     for option in ((), ("--all",)):
-        said = f"pluginexec: no private containerd runs under {root}\n"
+        said = f"pluginexec: no private containerd is running under {root}\n"
         assert pluginexec("daemon", "stop", *option) == (0, [], said)
     assert not list(root.iterdir())
 
 
-def test_status_tells_what_runs_where_and_since_when(pluginexec: Command, root: Path, run: Callable[..., str]) -> None:
+def test_status_shows_what_runs_where_and_since_when(pluginexec: Command, root: Path, run: Callable[..., str]) -> None:
     run(), run()
     code, (line,), _ = pluginexec("daemon", "status", "--format", "json")
     (pid,) = running(root)
@@ -93,7 +93,7 @@ def test_stop_leaves_the_plugins_to_the_containerd_of_the_next_command(
     pid = Records(root).state(id).pid
     code, printed, stderr = pluginexec("daemon", "stop")
     assert (code, printed) == (0, [])
-    assert stderr == f"pluginexec: the private containerd under {root} is stopped; what runs on it goes on\n"
+    assert stderr == f"pluginexec: stopped the private containerd under {root}; its plugins keep running\n"
     assert not running(root)
     assert is_alive(Records(root).state(id))
     assert pluginexec("daemon", "status", "--format", "{{.State}} {{.Plugins}}")[:2] == (3, ["stopped 1"])
@@ -111,7 +111,7 @@ def test_stop_all_ends_the_plugins_first_and_each_record_says_how(
         other = psutil.Process(executor.pid(id))
     code, printed, stderr = pluginexec("daemon", "stop", "--all")
     assert (code, printed) == (0, [])
-    assert stderr == f"pluginexec: the private containerd under {root} is stopped, with all that ran on it\n"
+    assert stderr == f"pluginexec: stopped the private containerd under {root} and its plugins\n"
     assert not running(root)
     wait_until(lambda: not shims(root), "the end of the shims")
     for id in ids:
@@ -161,7 +161,7 @@ def test_one_that_another_process_watches_is_not_stopped(
         assert running(root) == [containerd.pid]
 
 
-def test_one_that_hangs_is_told_from_one_that_runs_and_stop_ends_it(
+def test_one_that_hangs_is_distinguished_from_one_that_runs_and_stop_ends_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded.ensure_running(NOBODY, root)
@@ -178,6 +178,8 @@ def test_help_is_there_for_each_command_and_without_one(pluginexec: Command) -> 
     code, text, _ = pluginexec("daemon")
     assert code == 0
     assert any(line.split()[:1] == ["stop"] for line in text)
-    assert "exit code is 0 if it runs, 3 if it does not, and 4" in " ".join(pluginexec("daemon", "status", "--help")[1])
+    assert "exit code is 0 if it is running, 3 if it is not, and 4" in " ".join(
+        pluginexec("daemon", "status", "--help")[1]
+    )
     with pytest.raises(PluginExecError, match="at most"):
         daemon.status(Path("/tmp") / ("x" * 100))

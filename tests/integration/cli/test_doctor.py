@@ -48,10 +48,10 @@ def left(root: Path) -> list[str]:
 def test_where_plugins_can_run_the_screen_says_so_with_a_line_for_each_check(root: Path) -> None:
     code, lines, stderr = finished(command_line(root / "new", NOBODY, "doctor"))
     assert (code, stderr) == (0, ""), lines
-    assert lines[-1].startswith("Plugins can run here")
+    assert lines[-1].startswith("Plugins can run on this host")
     assert tuple(line.split()[1] for line in lines if line.split()[0] in ("ok", "warning")) == NAMES
     assert len(lines) <= 24
-    assert f"nothing listens at {NOBODY}" in "".join(lines)
+    assert f"no containerd at {NOBODY}" in "".join(lines)
     assert not left(root)
 
 
@@ -73,7 +73,7 @@ def test_without_a_capability_it_fails_with_1_names_it_and_leaves_nothing(root: 
     assert (code, stderr) == (1, "")
     assert "without the capabilities MKNOD" in next(line for line in lines if line.split()[1] == "user")
     assert next(line for line in lines if line.split()[1] == "plugin").startswith("failure")
-    assert lines[-1] == "Plugins cannot run here, or not all of them: 2 of 17 checks failed."
+    assert lines[-1] == "Plugins cannot run on this host, or only some of them: 2 of 17 checks failed."
     assert not left(root)
 
 

@@ -122,8 +122,8 @@ def test_the_exit_code_is_the_commands(px: Px) -> None:
     assert px(PLUGIN, "sh", "-c", "exit 42") == Done(42, b"", b"")
     assert px(PLUGIN, "sh", "-c", "kill -KILL $$") == Done(137, b"", b"")
     # What the runtime itself ends with when it fails.
-    assert px(PLUGIN, "sh", "-c", "echo exec failed: this is no complaint >&2; exit 255") == Done(
-        255, b"", b"exec failed: this is no complaint\n"
+    assert px(PLUGIN, "sh", "-c", "echo exec failed: this is not an error >&2; exit 255") == Done(
+        255, b"", b"exec failed: this is not an error\n"
     )
 
 
@@ -137,7 +137,7 @@ def test_the_exit_code_is_the_commands(px: Px) -> None:
         ("/etc/passwd/x", 126, b'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
     ],
 )
-def test_a_command_that_cannot_be_run_is_told_in_one_line(px: Px, command: str, code: int, said: bytes) -> None:
+def test_a_command_that_cannot_be_run_is_reported_in_one_line(px: Px, command: str, code: int, said: bytes) -> None:
     for options in ((), ("-d",)):
         done = px(*options, PLUGIN, command)
         assert (done.code, done.out) == (code, b"")
@@ -248,7 +248,7 @@ def test_in_the_background_it_goes_on_without_us(px: Px, plugin: Plugin) -> None
 def test_the_background_has_no_streams(px: Px, option: str) -> None:
     done = px("-d", option, PLUGIN, "true")
     assert done.code == 125
-    assert b"--detach gives the command no stdin and no terminal" in done.err
+    assert b"--detach conflicts with --interactive and --tty" in done.err
 
 
 def test_without_a_terminal_there_is_none_to_give(px: Px) -> None:
@@ -314,16 +314,16 @@ def test_a_plugin_that_is_paused_is_left_alone(px: Px, plugin: Plugin) -> None:
     finally:
         plugin.client.resume(PLUGIN)
     assert (done.code, done.out) == (125, b"")
-    assert b"it is paused (let it go on with 'pluginexec unpause " in done.err
+    assert b"it is paused; hint: let it go on with 'pluginexec unpause " in done.err
     assert px(PLUGIN, "true").code == 0
 
 
-def test_a_plugin_that_does_not_run_or_is_not_there_is_told(px: Px, plugin: Plugin) -> None:
+def test_a_plugin_that_does_not_run_or_is_not_there_is_reported(px: Px, plugin: Plugin) -> None:
     id = f"x{os.getpid()}-idle"
     plugin.create(id, "true")
     done = px(id, "true")
     assert (done.code, done.err.count(b"\n")) == (125, 1)
-    assert b"it is not running (start it with 'pluginexec start " in done.err
+    assert b"it is not running; hint: start it with 'pluginexec start " in done.err
     done = px("no-such-plugin", "true")
     assert (done.code, done.err.count(b"\n")) == (125, 1)
     assert b"no such plugin: 'no-such-plugin'" in done.err

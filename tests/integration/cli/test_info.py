@@ -28,7 +28,7 @@ def info(root: Path, address: str) -> dict[str, Any]:
     return found
 
 
-def test_it_tells_what_is_used_and_counts_the_plugins(
+def test_it_shows_what_is_used_and_counts_the_plugins(
     clean_namespace: None, containerd: Containerd, root_dir: Path, new_id: Callable[[], str], shell: Any
 ) -> None:
     plugins = Plugins(root_dir, containerd.address, new_id, shell)

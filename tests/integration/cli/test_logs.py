@@ -38,7 +38,7 @@ def test_each_stream_goes_to_its_own_and_the_last_line_comes_though_it_has_no_en
     assert (done.out, done.err) == (b"three\nno end", b"")
 
 
-def test_the_order_of_both_is_kept_where_they_lead_to_one_place_and_times_stand_before_lines(
+def test_the_order_of_both_is_kept_where_they_lead_to_one_place_and_times_come_before_lines(
     px: Px, detached: Detached
 ) -> None:
     id = detached(BOTH)
@@ -59,20 +59,18 @@ def test_following_ends_when_the_plugin_has_ended_and_all_is_shown(
     process = start("logs", "-f", id)
     assert process.stdout
     assert process.stdout.read(100_003) == b"x" * 100_000 + b"up\n"
-    assert px("kill", "-s", "TERM", id).code == 0  # nobody waits for its end but the one who follows
+    assert px("kill", "-s", "TERM", id).code == 0  # only the follower waits for its end
     done = finish(process)
     assert (done.code, done.out, done.err) == (0, b"last", b"")
     assert px("logs", "-f", id, "-n", "1").out == b"last"
 
 
-def test_the_last_words_of_one_that_has_ended_are_shown_though_nobody_has_looked_after_it(
-    px: Px, detached: Detached
-) -> None:
+def test_the_last_output_of_one_that_has_ended_is_shown_before_it_is_reconciled(px: Px, detached: Detached) -> None:
     id = detached("printf last")
-    wait_until(lambda: px("logs", id).out == b"last", "its last words")
+    wait_until(lambda: px("logs", id).out == b"last", "its last output")
 
 
-def test_following_shows_the_last_words_of_one_that_is_removed_when_it_ends(start: Spawn, detached: Detached) -> None:
+def test_following_shows_the_last_output_of_one_that_is_removed_when_it_ends(start: Spawn, detached: Detached) -> None:
     id = detached(WAITS, "--rm")
     process = start("logs", "-f", id)
     assert process.stdout
@@ -111,9 +109,12 @@ def test_ctrl_c_while_following_is_130_and_a_reader_that_goes_away_makes_no_nois
 @pytest.mark.parametrize(
     ("driver", "cases"),
     [
-        ("json-file", {"-n some": b"'some' is neither a number", "--since yesterday": b"is no time (give RFC 3339"}),
-        ("raw", {"-t": b"its log is raw, and has no times (choose --log-driver json-file", "--until 1s": b"no times"}),
-        ("none", {"": b"its log driver 'none' keeps no log (choose another"}),
+        (
+            "json-file",
+            {"-n some": b"'some' is neither a number", "--since yesterday": b"is no time; hint: give RFC 3339"},
+        ),
+        ("raw", {"-t": b"has no times; hint: choose --log-driver json-file", "--until 1s": b"no times"}),
+        ("none", {"": b"its log driver 'none' keeps no log; hint: choose another"}),
     ],
 )
 def test_what_cannot_be_shown_is_one_line_that_says_why(

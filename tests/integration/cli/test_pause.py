@@ -25,7 +25,7 @@ def paused(id: str) -> bool | None:
     return is_paused(f"/pluginexec/{id}")
 
 
-def test_a_paused_plugin_stands_still_and_an_unpaused_one_goes_on(plugins: Plugins, pluginexec: Command) -> None:
+def test_a_paused_plugin_stands_still_and_an_unpaused_one_runs(plugins: Plugins, pluginexec: Command) -> None:
     id, other = plugins.run("while :; do :; done"), plugins.run()
     assert pluginexec("pause", id, other) == (0, [id, other], "")
     process = psutil.Process(plugins.records.state(id).pid)
@@ -62,5 +62,5 @@ def test_what_is_not_paused_cannot_be_unpaused(plugins: Plugins, pluginexec: Com
 def test_help_says_what_it_does_and_an_id_must_be_given(pluginexec: Command, name: str) -> None:
     code, printed, _ = pluginexec(name, "--help")
     assert code == 0
-    assert "Prints each id." in " ".join(printed)
+    assert "Prints each ID." in " ".join(printed)
     assert pluginexec(name)[0] == 125

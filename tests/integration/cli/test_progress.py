@@ -40,7 +40,7 @@ def test_on_a_terminal_a_line_shows_the_work_and_is_erased_at_its_end() -> None:
     assert shown_at_the_end(text) == ""
 
 
-def test_the_line_is_erased_before_the_error_is_told() -> None:
+def test_the_line_is_erased_before_the_error_is_printed() -> None:
     code, text = shown_while_it_waits("raise click.UsageError('enough')")
     assert code == 125
     assert shown_at_the_end(text).replace("\x1b[31mpluginexec:\x1b[0m", "pluginexec:").splitlines() == [
@@ -53,7 +53,7 @@ def test_the_line_is_erased_when_the_work_is_interrupted() -> None:
     assert (code, shown_at_the_end(text)) == (130, "")
 
 
-def test_a_line_of_the_log_stands_alone() -> None:
+def test_a_line_of_the_log_is_not_mixed_with_it() -> None:
     code, text = shown_while_it_waits("import logging; logging.getLogger('pluginexec.x').warning('beware')")
     assert (code, shown_at_the_end(text)) == (0, "pluginexec: beware\n")
 

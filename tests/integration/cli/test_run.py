@@ -81,19 +81,19 @@ def test_the_third_signal_kills_a_plugin_that_ignores_them(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"run: give one bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
-        (["one", "two"], b"run: give one bundle directory"),
-        (["--rootfs", "/"], b"run: give a command"),
+        ([], b"run: expected one bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
+        (["one", "two"], b"run: expected one bundle directory"),
+        (["--rootfs", "/"], b"run: missing the command"),
         (["--no-such-option"], b"run: no such option: --no-such-option"),
         (["/no/such/bundle"], b"'/no/such/bundle'"),
         (["--name", "a b", "--rootfs", "/", "true"], b"id 'a b' is not allowed"),
         (["--rootfs", "/no/such/rootfs", "true"], b"'/no/such/rootfs'"),
         (["--restart", "always", "--rootfs", "/", "true"], b"--restart needs --detach"),
-        (["-d", "--rm", "--restart", "always", "--rootfs", "/", "true"], b"--rm and --restart exclude each other"),
+        (["-d", "--rm", "--restart", "always", "--rootfs", "/", "true"], b"--rm conflicts with --restart"),
         (["-d", "--restart", "often", "--rootfs", "/", "true"], b"restart policy 'often' is not known"),
         (["--log-driver", "syslog", "--rootfs", "/", "true"], b"'syslog'"),
         (["--log-opt", "max-size=much", "--rootfs", "/", "true"], b"max-size=much"),
-        (["--log-opt", "size", "--rootfs", "/", "true"], b"--log-opt 'size' is not of the form KEY=VALUE"),
+        (["--log-opt", "size", "--rootfs", "/", "true"], b"invalid --log-opt 'size': use KEY=VALUE"),
         (["--log-driver", "raw", "--log-opt", "max-file=1", "--rootfs", "/", "true"], b"log driver raw has no options"),
         (["--stop-signal", "SIGNOT", "--rootfs", "/", "true"], b"invalid signal 'SIGNOT'"),
     ],
@@ -184,13 +184,13 @@ def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_
     env = environment(CONTAINERD_ADDRESS=f"{short_root}/none")
     command = ("--root", short_root, "run", "--rootfs", rootfs, "--", "sh", "-c", "echo hello; exit 4")
     processes = [spawn(*command, env=env) for _ in range(3)]
-    told = b""
+    shown = b""
     for process in processes:
         code, out, err = ends(process)
         assert (code, out) == (4, b"hello\n")
-        told += err
-    assert told.count(b"\n") == 1
-    assert f"no containerd at {short_root}/none; a private one runs at {short_root}/containerd".encode() in told
+        shown += err
+    assert shown.count(b"\n") == 1
+    assert f"no containerd at {short_root}/none; a private one runs at {short_root}/containerd".encode() in shown
     assert ends(spawn(*command, env=env)) == (4, b"hello\n", b"")
     pids = [each.pid for each in psutil.process_iter(["cmdline"]) if is_containerd(each, short_root)]
     assert len(pids) == 1

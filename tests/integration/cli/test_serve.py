@@ -1,6 +1,6 @@
 """``pluginexec serve`` as a process, beside the other commands.
 
-Real: the commands, containerd, the plugins, the death of serve and of containerd, the datagrams. There is no systemd:
+Real: the commands, containerd, the plugins, the end of serve and of containerd, the datagrams. There is no systemd:
 its socket is the test's.
 """
 
@@ -58,7 +58,13 @@ def processes(root: Path, address: str, log: Path) -> Iterator[Serve]:
             each.end(signal.SIGKILL)
 
 
-def test_systemd_is_told_what_is_done_and_no_child_can_speak_for_it(
+def has_notify_socket(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "NOTIFY_SOCKET" in process.environ()
+    return False
+
+
+def test_systemd_is_notified_of_what_is_done_and_no_child_can_speak_for_it(
     plugins: Plugins, serve: Serve, tmp_path: Path
 ) -> None:
     id = plugins.run()
@@ -66,23 +72,22 @@ def test_systemd_is_told_what_is_done_and_no_child_can_speak_for_it(
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(30)
 
-        def told() -> str:
+        def notified() -> str:
             return systemd.recv(1000).decode()
 
         serving = serve("--live-restore", NOTIFY_SOCKET=str(tmp_path / "notify"))
-        assert told() == "READY=1\nSTATUS=plugins: 1 running"
+        assert notified() == "READY=1\nSTATUS=plugins: 1 running"
         assert plugins.records.is_locked(id)
         wait_until(serving.children, "the stream of events")
-        for child in serving.children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                assert "NOTIFY_SOCKET" not in child.environ()
+        # A child has the variable between fork and exec.
+        wait_until(lambda: not any(map(has_notify_socket, serving.children())), "children without NOTIFY_SOCKET")
         serving.send(signal.SIGHUP)
-        assert told().startswith("RELOADING=1\nMONOTONIC_USEC=")
-        assert told() == "READY=1\nSTATUS=plugins: 1 running"
+        assert notified().startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert notified() == "READY=1\nSTATUS=plugins: 1 running"
         other = plugins.run()
-        assert told() == "STATUS=plugins: 2 running"
+        assert notified() == "STATUS=plugins: 2 running"
         assert serving.end() == 0
-        assert told() == "STOPPING=1\nSTATUS=leaving the plugins running"
+        assert notified() == "STOPPING=1\nSTATUS=leaving the plugins running"
     assert all(is_alive(plugins.records.state(each)) for each in (id, other))
 
 
@@ -96,20 +101,20 @@ def test_the_next_serve_takes_over_after_a_sigkill_and_each_exit_is_written_down
     os.kill(plugins.records.state(ids[0]).pid, signal.SIGKILL)
     first.await_line(f"{ids[0]}: started")
     first.end(signal.SIGKILL)
-    ended, lives_on = plugins.records.state(ids[1]), plugins.records.state(ids[2])
+    ended, running = plugins.records.state(ids[1]), plugins.records.state(ids[2])
     os.kill(ended.pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(ended), "its end")
     second = serve("--stop-timeout", 0)
     second.await_line(f"{ids[1]}: had ended: exit code 137")
     second.await_line(f"{ids[1]}: started")
     wait_until(lambda: sum("ready" in line for line in second.logged) == 2, "readiness")
-    assert plugins.records.state(ids[2]) == lives_on
+    assert plugins.records.state(ids[2]) == running
     assert second.end(signal.SIGTERM) == 0
-    for id, lives in zip(ids, (2, 2, 1), strict=True):
-        assert (plugins.records.directory(id) / "stdout.log").read_text() == "\n" * lives
+    for id, runs in zip(ids, (2, 2, 1), strict=True):
+        assert (plugins.records.directory(id) / "stdout.log").read_text() == "\n" * runs
         assert plugins.records.state(id).exit_code == 137
         ends = [line for line in second.logged if f"{id}: ended" in line or f"{id}: had ended" in line]
-        assert len(ends) == lives
+        assert len(ends) == runs
 
 
 def test_the_other_commands_work_beside_it(
@@ -195,8 +200,8 @@ def test_a_second_serve_is_refused_in_one_line(serve: Serve, pluginexec: Any, ro
     code, printed, stderr = pluginexec("serve")
     assert (code, printed) == (125, [])
     assert stderr == (
-        f"pluginexec: another 'pluginexec serve' keeps the plugins of '{root_dir}' "
-        "(stop that one first, or give this one another --root)\n"
+        f"pluginexec: another 'pluginexec serve' keeps the plugins of '{root_dir}'; "
+        "hint: stop that one first, or give this one another --root\n"
     )
 
 

@@ -36,7 +36,7 @@ def terminal(clean_namespace: None, containerd: Containerd, root_dir: Path) -> I
 
 
 def test_ctrl_c_goes_to_the_plugin_of_run_and_its_code_is_the_commands(terminal: Terminal, rootfs: Path) -> None:
-    # "is up" does not stand in the line that is typed, which is broken on the screen who knows where.
+    # "is up" is not part of the typed line, which the terminal may wrap anywhere.
     script = f"trap 'echo got it; exit 9' INT; echo is'' up; {TICK}"
     terminal.type(f'pluginexec run --rm --rootfs {rootfs} -- sh -c "{script}"; echo code $?')
     terminal.wait_for("is up")

@@ -1,4 +1,4 @@
-"""The steps on a plugin that the console script does not show; see tests/integration/cli/test_lives.py for the rest.
+"""Steps on a plugin that the console script does not show; for the rest see tests/integration/cli/test_lifecycle.py.
 
 Real: containerd, the plugins, the records. A signal that takes its time is the test's own.
 """

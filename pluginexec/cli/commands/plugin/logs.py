@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from pluginexec.cli.commands.logs import log_options, show_log
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_managed
+from pluginexec.cli.log_output import log_options, show_log
 from pluginexec.host.managed.manager import ManagedHost
 
 

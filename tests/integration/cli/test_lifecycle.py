@@ -127,14 +127,14 @@ def test_rm_removes_what_has_ended_with_its_log_and_refuses_what_runs(
     assert px("rm", ended).lines == [ended]
     done = px("rm", running)
     assert done.code == 125
-    assert b"it is running (stop it first, or use 'rm -f')" in done.err
+    assert b"it is running; hint: stop it first, or use 'rm -f'" in done.err
     assert px("rm", "-f", running).lines == [running]
     assert records.ids() == []
     assert not list((root_dir / "plugins").iterdir())
     assert not list((root_dir / "containers").iterdir())
 
 
-def test_with_rm_it_is_removed_by_whoever_looks_first(detached: Detached, px: Px, records: Records) -> None:
+def test_with_rm_it_is_removed_by_the_first_command_that_looks(detached: Detached, px: Px, records: Records) -> None:
     id = detached("exit 6", "--rm")
     assert px("wait", id).lines == ["6"]
     assert records.ids() == []
@@ -148,7 +148,7 @@ def test_a_name_is_taken_until_it_is_removed(detached: Detached, px: Px, rootfs:
     id = detached("true")
     done = px("run", "-d", "--name", id, "--rootfs", rootfs, "true")
     assert (done.code, done.out) == (125, b"")
-    assert b"there is a plugin of this id (remove it with 'pluginexec rm'" in done.err
+    assert b"there is a plugin of this id; hint: remove it with 'pluginexec rm'" in done.err
     px("rm", "-f", id)
     assert px("run", "-d", "--name", id, "--rootfs", rootfs, "true").code == 0
 
@@ -227,7 +227,7 @@ def test_a_killed_run_in_the_foreground_is_taken_over_by_attach(
     process = start("run", "--name", id, "--rootfs", rootfs, "--", "sh", "-c", script)
     assert process.stdout
     assert process.stdout.readline() == b"first\n"
-    assert b"its output goes to the process that runs it" in px("attach", id).err
+    assert b"another process is attached to its output" in px("attach", id).err
     process.kill()
     process.wait()
     assert px("ps", "-q").lines == [id]
@@ -314,7 +314,7 @@ def catches(pid: int, number: int) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
-def test_inspect_tells_all_there_is_to_know(detached: Detached, px: Px, root_dir: Path) -> None:
+def test_inspect_shows_all_there_is_to_know(detached: Detached, px: Px, root_dir: Path) -> None:
     id = detached("exit 3", "-l", "a=b", "-e", "X=1")
     px("wait", id)
     document = json.loads(px("inspect", id).out)

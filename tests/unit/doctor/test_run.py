@@ -1,0 +1,20 @@
+"""Running the checks: one that raises does not stop the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from pluginexec.doctor import machine_checks, run
+from pluginexec.doctor.check import FAILURE, OK, Check, Place
+
+
+def test_a_check_that_cannot_look_has_failed_and_the_others_go_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_nothing(place: Place) -> Check:
+        raise OSError("no\nluck")
+
+    monkeypatch.setattr(run, "CHECKS", (check_nothing, machine_checks.check_python))
+    broken, python = run.run_checks(place)
+    assert broken == Check("nothing", FAILURE, "could not be checked: OSError: no luck")
+    assert python.status == OK
