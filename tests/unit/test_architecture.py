@@ -104,7 +104,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail("a circle: " + " imports ".join(reversed(error.args[1])))
 
 
-PICTURE = "\nThe packages\n============\n\nText::\n\n    top | side   a line\n    low          a line\n    base         a line\n"
+PICTURE = """
+The packages
+============
+
+Text::
+
+    top | side   a line
+    low          a line
+    base         a line
+"""
 FILES = {
     "__main__.py": "",
     "top/__init__.py": "",

@@ -26,7 +26,7 @@ def snippet(language: str) -> str:
 def test_the_test_file_passes_with_the_options_that_are_shown(inner: Inner) -> None:
     (inner.path / "pytest.ini").write_text(snippet("ini"))
     inner.run(snippet("python"), "--strict-config").assert_outcomes(passed=2)
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 def test_each_option_that_is_named_is_there_and_none_is_missing(pytester: pytest.Pytester) -> None:
