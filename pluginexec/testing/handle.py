@@ -147,9 +147,8 @@ class PluginHandle:
         expression, limit = re.compile(pattern), self._limit(timeout)
         deadline = time.monotonic() + limit
         while True:
-            version, more = (
-                self._output.state()
-            )  # before the search, so that output that arrives meanwhile is not missed
+            # Before the search, so that output that arrives during it is not missed.
+            version, more = self._output.state()
             match = expression.search(self.stdout) or expression.search(self.stderr)
             if match:
                 return match

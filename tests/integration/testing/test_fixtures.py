@@ -78,8 +78,8 @@ USES = """
     def test_waiting_for_output_shows_the_last_of_it_in_the_end(plugin):
         handle = plugin(["sh", "-c", f"seq 1000; {TICK}"])
         handle.wait_for_output("1000")
-        said = r"(?s)not printed 'never' in 0.2 s.*running.*the last lines:.*1000"
-        with pytest.raises(AssertionError, match=said) as failure:
+        message = r"(?s)not printed 'never' in 0.2 s.*running.*the last lines:.*1000"
+        with pytest.raises(AssertionError, match=message) as failure:
             handle.wait_for_output("never", timeout=0.2)
         assert "\\n900\\n" not in str(failure.value)
 

@@ -1,7 +1,7 @@
 """What a test leaves behind fails it, and nothing else does.
 
-Real: pytest in a process of its own, containerd, containers, mounts. A shim that has lost its container is a shell that
-goes by its name: no containerd of these versions leaves one while it lives.
+Real: pytest in a process of its own, containerd, containers, mounts. A shim that has lost its container is a shell with
+the name of a shim: no containerd of these versions leaves one behind while it runs.
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ LEAKS = """
 def test_each_kind_of_leak_fails_the_test_that_left_it_and_is_ended(inner: Inner) -> None:
     result = inner.run(LEAKS, "-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
     result.assert_outcomes(passed=12, failed=1, errors=9)
-    said = "the test left behind, and these are ended now if possible:"
+    left = "the test left behind, and these are ended now if possible:"
     result.stdout.fnmatch_lines(
         [
-            *("*_ ERROR at teardown of test_container_in_the_namespace _*", said, "container left (*), running"),
-            *("*_ ERROR at teardown of test_container_elsewhere _*", said, "container far (namespace elsewhere)"),
-            *("*_ ERROR at teardown of test_container_without_a_task _*", said, "container idle (*), without a task"),
-            *("*_ ERROR at teardown of test_shim _*", said, "shim of lost (namespace gone), pid *"),
-            *("*_ ERROR at teardown of test_mounts _*", said, "mount /*", "mount /*"),
-            *("*_ ERROR at teardown of test_fifo _*", said, "FIFO */e6/pipe"),
-            *("*_ ERROR at teardown of test_thread _*", said, "thread 'sleeper', at *threading.py:*"),
-            *("*_ ERROR at teardown of test_executor _*", said, "thread 'pluginexec-*"),
-            *("*_ ERROR at teardown of test_failure_and_leak _*", said, "FIFO */e9/pipe"),
+            *("*_ ERROR at teardown of test_container_in_the_namespace _*", left, "container left (*), running"),
+            *("*_ ERROR at teardown of test_container_elsewhere _*", left, "container far (namespace elsewhere)"),
+            *("*_ ERROR at teardown of test_container_without_a_task _*", left, "container idle (*), without a task"),
+            *("*_ ERROR at teardown of test_shim _*", left, "shim of lost (namespace gone), pid *"),
+            *("*_ ERROR at teardown of test_mounts _*", left, "mount /*", "mount /*"),
+            *("*_ ERROR at teardown of test_fifo _*", left, "FIFO */e6/pipe"),
+            *("*_ ERROR at teardown of test_thread _*", left, "thread 'sleeper', at *threading.py:*"),
+            *("*_ ERROR at teardown of test_executor _*", left, "thread 'pluginexec-*"),
+            *("*_ ERROR at teardown of test_failure_and_leak _*", left, "FIFO */e9/pipe"),
             "*_ test_failure_and_leak _*",
         ]
     )

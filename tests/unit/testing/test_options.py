@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pluginexec.testing.options import read_settings
+from pluginexec.testing.options import Settings, read_settings
 
 pytest_plugins = ["pytester"]
 
@@ -15,6 +15,11 @@ pytest_plugins = ["pytester"]
 def no_options_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the options that this run was given from the tests' own."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+
+def read(pytester: pytest.Pytester, argument: str) -> Settings:
+    """Return the settings of a pytest with this argument; the plugin need not be installed."""
+    return read_settings(pytester.parseconfigure("-pno:pluginexec", "-ppluginexec.testing.plugin", argument))
 
 
 @pytest.mark.parametrize(
@@ -30,9 +35,9 @@ def no_options_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_bad_value_is_refused(pytester: pytest.Pytester, argument: str, message: str) -> None:
     with pytest.raises(pytest.UsageError, match=re.escape(message)):
-        pytester.parseconfigure(argument)
+        read(pytester, argument)
 
 
 @pytest.mark.parametrize("argument", ["--pluginexec-required", "-opluginexec_required=true"])
 def test_containers_can_be_required_here_and_in_the_file(pytester: pytest.Pytester, argument: str) -> None:
-    assert read_settings(pytester.parseconfigure(argument)).required
+    assert read(pytester, argument).required
