@@ -139,7 +139,7 @@ def test_what_a_killed_run_has_left_is_ended_though_its_containerd_is_dead_too(i
 def test_what_a_killed_run_has_left_is_ended_on_a_containerd_that_was_there(
     inner: Inner, containerd: Containerd
 ) -> None:
-    client = containerd.remote.new_client("somebody-elses")
+    client = containerd.remote.new_client("of-another-program")
     inner.write(RESTS)
     process = inner.start("-k", "middle", f"--pluginexec-address={containerd.address}")
     inner.wait_until_resting(process)
@@ -156,7 +156,7 @@ def test_what_a_killed_worker_has_left_the_same_run_ends(inner: Inner) -> None:
     inner.write("""
         import os, signal
 
-        def test_dies(plugin):
+        def test_is_killed(plugin):
             plugin(["sleep", "1000"])
             os.kill(os.getpid(), signal.SIGKILL)
     """)
@@ -165,7 +165,7 @@ def test_what_a_killed_worker_has_left_the_same_run_ends(inner: Inner) -> None:
     inner.check_nothing_left()
 
 
-def test_a_run_that_lives_is_left_alone_by_the_next(inner: Inner) -> None:
+def test_a_running_run_is_left_alone_by_the_next(inner: Inner) -> None:
     inner.write(RESTS)
     process = inner.start("-k", "middle")
     inner.wait_until_resting(process)
