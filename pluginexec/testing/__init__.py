@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures that run plugin containers, and see that no test leaves one behind.
+"""The pytest plugin: fixtures that run plugin containers, and fail a test that leaves one behind.
 
-pytest loads ``pluginexec.testing.plugin`` by its entry point, in each run; so nothing here is imported before a test
-asks for it. The classes are public for annotations, as in ``def test_it(plugin: PluginFactory) -> None``.
+pytest loads ``pluginexec.testing.plugin`` by its entry point in every run, so nothing here is imported before a test
+uses it. The classes are public for annotations, as in ``def test_it(plugin: PluginFactory) -> None``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if typing.TYPE_CHECKING:
     from pluginexec.testing.factory import PluginFactory
     from pluginexec.testing.handle import ExecResult, PluginHandle
 else:
-    # Type checkers must not see this: with a __getattr__, each name that is misspelled exists for them.
+    # Type checkers must not see this: with a __getattr__, they accept any misspelled name.
     _HOMES = {
         "Daemon": "daemons",
         "DockerPluginFactory": "docker_plugins",
@@ -27,7 +27,7 @@ else:
     }
 
     def __getattr__(name):
-        """Import a public name when it is asked for."""
+        """Import a public name when it is used."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""End what a test, or a whole test run, has left: plugins, a private containerd, mounts, files."""
+"""End what a test or a whole test run left behind: plugins, a private containerd, mounts, files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from pluginexec.managed.directories import unmount_below
 log = logging.getLogger(__name__)
 
 
-def end_place(directory: Path) -> None:
-    """End all that runs in the directory of a test run, whose lock the caller holds.
+def end_run(directory: Path) -> None:
+    """End everything that runs in the directory of a test run, whose lock the caller holds.
 
-    Raises ``Unavailable`` where a containerd that is not ours has plugins of it, and does not listen.
+    Raises ``Unavailable`` if plugins run on a containerd that is not private, and it does not listen.
     """
     with contextlib.ExitStack() as stack:
         daemon = directory / "containerd"
         if daemon.exists():
-            stack.enter_context(Containerd(daemon))  # it adopts what is left, or starts anew; and ends all in the end
+            stack.enter_context(
+                Containerd(daemon)
+            )  # it adopts one that is left or starts one, and ends everything on exit
         _end_executors(directory)
 
 
@@ -36,7 +38,9 @@ def _end_executors(directory: Path) -> None:
         return
     remote = Remote((directory / "address").read_text(encoding="utf-8"))
     if not remote.listens():
-        if directory.parent in Path(remote.address).parents:  # a private one, that is ended with all that it ran
+        if (
+            directory.parent in Path(remote.address).parents
+        ):  # a private one, which was ended with everything that it ran
             return
         raise Unavailable(f"no containerd listens at {remote.address}")
     for root in roots:
@@ -44,14 +48,14 @@ def _end_executors(directory: Path) -> None:
 
 
 def namespace_of(root: Path) -> str:
-    """Return the namespace of an executor's root directory in a place."""
+    """Return the namespace of an executor whose root is in a run directory."""
     return f"{root.parent.name}-{root.name}"
 
 
 def end_plugins(root: Path, remote: Remote, namespace: str) -> None:
-    """End and delete all plugins of a namespace, whose executor is gone, and the namespace itself."""
+    """End and delete all plugins of a namespace whose executor is gone, and the namespace itself."""
     client = remote.new_client(namespace)
-    # Taken over first: while nobody reads what they have printed, each deletion takes 12 s.
+    # Restored first: while their output is unread, each deletion takes 12 s.
     with contextlib.suppress(FailedPrecondition), Executor(root, remote, namespace=namespace) as executor:
         for id in sorted({*client.tasks(), *client.containers()}):
             with _logged():
@@ -63,9 +67,9 @@ def end_plugins(root: Path, remote: Remote, namespace: str) -> None:
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory; ``Unavailable`` while something is mounted below it, whose files would be removed with it."""
+    """Remove a directory; ``Unavailable`` while something is mounted below it, whose files would be removed too."""
     if not unmount_below(directory):
-        raise Unavailable(f"something is mounted below {str(directory)!r}, and cannot be unmounted")
+        raise Unavailable(f"cannot remove {str(directory)!r}: something is mounted below it, and cannot be unmounted")
     shutil.rmtree(directory)
 
 
@@ -74,4 +78,4 @@ def _logged() -> Iterator[None]:
     try:
         yield
     except PluginExecError as error:
-        log.debug("%s; it is deleted by force", error)
+        log.debug("%s; deleting it by force", error)

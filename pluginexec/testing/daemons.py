@@ -1,4 +1,4 @@
-"""The containerd of a test run: one for each worker, one for all of them, or one that is there."""
+"""The containerd of a test run: one for each worker, one for all of them, or an existing one."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from pathlib import Path
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import Taken
-from pluginexec.daemon.private import directory, ensure_private
+from pluginexec.daemon.private import directory as private_directory
+from pluginexec.daemon.private import ensure_private
 from pluginexec.testing.options import Settings
-from pluginexec.testing.run_directories import Place
+from pluginexec.testing.run_directories import RunDirectory
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A containerd for tests; what the fixture ``containerd`` gives.
+    """A containerd for tests, as the fixture ``containerd`` returns it.
 
-    - ``remote``: how to reach it, with the runtime that was chosen;
-    - ``alone``: whether all that it runs is of this pytest process, and of nobody else;
-    - ``log_path``: the file that it logs to; ``None`` for one that was there.
+    - ``remote``: how to reach it, with the chosen runtime;
+    - ``exclusive``: whether everything that it runs belongs to this pytest process;
+    - ``log_path``: the file that it logs to; ``None`` for one that existed before.
     """
 
     remote: Remote
-    alone: bool
+    exclusive: bool
     log_path: Path | None = None
 
     @property
@@ -33,23 +34,23 @@ class Daemon:
         return self.remote.address
 
 
-def start(settings: Settings, place: Place, run: str | None, held: contextlib.ExitStack) -> Daemon:
-    """Return the containerd that was chosen; a private one is started, and ended in the end by whoever is the last.
+def start(settings: Settings, directory: RunDirectory, run: str | None, undo: contextlib.ExitStack) -> Daemon:
+    """Return the chosen containerd; a private one is started, and is ended with the last process that uses it.
 
-    ``run`` names the run of xdist that this process is a worker of. How to let go of what is started is put on
-    ``held`` before that is done: an interrupt may come at any time.
+    ``run`` names the xdist run that this process is a worker of. What releases each resource is put on ``undo`` before
+    the resource is acquired: an interrupt may come at any time.
     """
     if settings.address:
-        return Daemon(Remote(settings.address, runtime=settings.runtime), alone=False)
-    alone = not (settings.shared and run)
-    if not alone:
-        place = Place(f"shared-{run}", shared=True)
-        held.callback(place.close)
-    root = place.directory
-    containerd = Containerd(directory(root), leave_tasks=True)
-    held.callback(containerd.leave)  # it is stopped as its place is closed
+        return Daemon(Remote(settings.address, runtime=settings.runtime), exclusive=False)
+    exclusive = not (settings.shared and run)
+    if not exclusive:
+        directory = RunDirectory(f"shared-{run}", shared=True)
+        undo.callback(directory.close)
+    root = directory.path
+    containerd = Containerd(private_directory(root), leave_tasks=True)
+    undo.callback(containerd.leave)  # it is stopped when its run directory is closed
     try:
         containerd.start()
-    except Taken:  # another worker starts it, or watches it
+    except Taken:  # another worker starts it, or supervises it
         ensure_private(root)
-    return Daemon(replace(containerd.remote, runtime=settings.runtime), alone, containerd.log_path)
+    return Daemon(replace(containerd.remote, runtime=settings.runtime), exclusive, containerd.log_path)

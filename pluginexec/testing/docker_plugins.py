@@ -1,4 +1,4 @@
-"""What enables the Docker managed plugins of a test."""
+"""The factory of a test's Docker managed plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 
 class DockerPluginFactory:
-    """Enables Docker managed plugins for one test; what the fixture ``docker_plugin`` gives. All end with the test."""
+    """Enables Docker managed plugins for one test; the fixture ``docker_plugin``. All end with the test."""
 
     def __init__(self, executor: Executor, timeout: float) -> None:
         self._executor = executor
@@ -33,18 +33,18 @@ class DockerPluginFactory:
         restart: str = "no",
         timeout: float | None = None,
     ) -> ManagedPlugin:
-        """Enable a plugin, and return it when it has answered that it implements what it should.
+        """Enable a plugin, and return it once it has answered that it implements what it should.
 
         ``path`` is what ``docker plugin create`` takes, a directory with ``config.json`` and ``rootfs/``, or its tar;
         ``settings`` are as for ``docker plugin set``; ``restart`` is a policy, such as ``always``; ``timeout``, in
-        seconds, is that of the option ``pluginexec_timeout`` if none is given. Raises as ``ManagedPlugin`` and its
-        ``enable`` do; of one that ends before it listens with how it ended, and its last output.
+        seconds, defaults to the option ``pluginexec_timeout``. Raises as ``ManagedPlugin`` and its ``enable`` do; for a
+        plugin that exits before it listens, with its exit code and its last output.
         """
         output = Output()
         plugin = ManagedPlugin(
             self._executor,
             os.path.abspath(path),
-            id=f"d{os.getpid()}-{next(_numbers)}",  # short, because the path of its socket has it
+            id=f"d{os.getpid()}-{next(_numbers)}",  # short: it is part of the path of the socket
             settings=settings,
             restart=restart,
             stdout=output.stdout,
@@ -55,11 +55,11 @@ class DockerPluginFactory:
         return plugin
 
     def reports(self) -> list[tuple[str, str]]:
-        """Return of each a title, and what it is at with what it printed last."""
-        return [(f"docker plugin {plugin.id}", f"{plugin!r}\n{output.ends()}") for plugin, output in self._enabled]
+        """Return a title for each plugin, and its state with its last output."""
+        return [(f"docker plugin {plugin.id}", f"{plugin!r}\n{output.tail()}") for plugin, output in self._enabled]
 
     def end(self) -> None:
-        """Disable and remove all of them; what cannot be is logged, and left to who looks for leaks."""
+        """Disable and remove all of them; a failure is logged, and what remains is found as a leak."""
         for plugin, _ in self._enabled:
             try:
                 plugin.remove()

@@ -1,4 +1,4 @@
-"""What makes the plugins of a test."""
+"""The factory of a test's plugins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 
 class PluginFactory:
-    """Runs plugins for one test; what the fixture ``plugin`` gives. All end with the test."""
+    """Runs plugins for one test; the fixture ``plugin``. All end with the test."""
 
     def __init__(
         self, executor: Executor, namespace: str, runtime: Runtime, timeout: float, busybox: Callable[[], Path]
@@ -30,7 +30,7 @@ class PluginFactory:
         self._timeout = timeout
         self._busybox = busybox
         self.handles: list[PluginHandle] = []
-        """Of all that were run, in that order."""
+        """Those of all plugins that were run, in order."""
 
     def __call__(
         self,
@@ -42,12 +42,12 @@ class PluginFactory:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
     ) -> PluginHandle:
-        """Run a plugin, and return its handle when it runs.
+        """Run a plugin, and return its handle once it is running.
 
-        It is made of a root file system, ``busybox_rootfs`` if none is given, and a ``command``, as ``default_spec``
-        does; or of a ``bundle``: a bundle directory, a ``config.json`` or an OCI spec as a dict, whose command is
-        replaced if one is given. ``env`` is added to its environment, ``cwd`` replaces its working directory. An id of
-        its own is made up if none is given; its cgroup is always its own. Raises as ``Executor.create`` does.
+        It is made from a root file system (``busybox_rootfs`` by default) and a ``command``, as ``default_spec`` does;
+        or from a ``bundle``: a bundle directory, a ``config.json`` or an OCI spec as a dict. A ``command`` replaces
+        that of the bundle. ``env`` is added to the environment, ``cwd`` replaces the working directory. Without an
+        ``id`` a unique one is chosen; the cgroup is always the plugin's own. Raises as ``Executor.create`` does.
         """
         id = f"p{os.getpid()}-{next(_numbers)}" if id is None else id
         spec = self._spec(id, command, rootfs, bundle)
@@ -56,7 +56,7 @@ class PluginFactory:
             spec["process"]["env"] = changed_environment(spec["process"].get("env") or [], changes, (), {})
         if cwd is not None:
             spec["process"]["cwd"] = cwd
-        # Unlike ids, cgroups are the machine's: two workers that run one bundle would end each other's plugins.
+        # Unlike ids, cgroups belong to the machine: two workers that run one bundle would end each other's plugins.
         spec.setdefault("linux", {})["cgroupsPath"] = f"/pluginexec/{self._namespace}-{id}"
         output = Output()
         self._executor.create(id, spec, output.stdout, output.stderr)
@@ -73,11 +73,11 @@ class PluginFactory:
     ) -> dict[str, Any]:
         if bundle is not None:
             if rootfs is not None:
-                raise InvalidArgument("a bundle has a root file system of its own; give it or a rootfs, not both")
+                raise InvalidArgument("a bundle has its own root file system: give a bundle or a rootfs, not both")
             spec = load_spec(bundle)
             if command is not None:
                 spec["process"]["args"] = list(command)
             return spec
         if command is None:
-            raise InvalidArgument("a root file system says not what to run; give a command, or a bundle")
+            raise InvalidArgument("there is no command to run: give a command or a bundle")
         return default_spec(self._busybox() if rootfs is None else rootfs, command, id=id)

@@ -1,4 +1,4 @@
-"""A plugin in the hands of a test."""
+"""A plugin that a test runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pluginexec.types import ExitStatus
 
 @dataclass(frozen=True)
 class ExecResult:
-    """How a command in a plugin ended: ``exit_code``, 128+n for signal n, and what it printed."""
+    """How a command in a plugin exited: ``exit_code``, 128+n for signal n, and what it printed."""
 
     exit_code: int
     stdout: str
@@ -30,7 +30,7 @@ class ExecResult:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where the OCI runtime has the plugins of an executor: ``binary``, ``root``; ``files`` is for what execs need."""
+    """The OCI runtime of an executor's plugins: its ``binary`` and ``root``; ``files`` holds what execs need."""
 
     binary: str | None
     root: Path
@@ -40,8 +40,8 @@ class Runtime:
 class PluginHandle:
     """A plugin that a test runs; the fixture ``plugin`` makes it, and ends it when the test is over.
 
-    ``id`` and ``pid`` (of its init process, on the host) stay what they are. Where a ``timeout`` is ``None``, it is
-    that of the option ``pluginexec_timeout``; all are seconds. Every method may be called from any thread.
+    ``id`` and ``pid`` (of its init process, on the host) never change. Timeouts are in seconds, and default to the
+    option ``pluginexec_timeout``. Every method may be called from any thread.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PluginHandle:
         self._status: ExitStatus | None = None
         try:
             self.pid = executor.pid(id)
-        except NotFound:  # it has ended
+        except NotFound:  # it has exited
             self.pid = executor.wait(id, timeout).pid
 
     def __repr__(self) -> str:
@@ -64,43 +64,43 @@ class PluginHandle:
 
     @property
     def stdout(self) -> str:
-        """What it has printed to its stdout so far, the last 16 MiB; bytes that are no UTF-8 show as U+FFFD."""
+        """What it has printed to stdout so far, the last 16 MiB; bytes that are not UTF-8 become U+FFFD."""
         return self._output.stdout.text()
 
     @property
     def stderr(self) -> str:
-        """As ``stdout``, of its stderr."""
+        """What it has printed to stderr so far, as ``stdout``."""
         return self._output.stderr.text()
 
     @property
     def exit_status(self) -> ExitStatus | None:
-        """How it ended; ``None`` while it runs, or where nobody knows."""
+        """How it exited; ``None`` while it runs, or if that is unknown."""
         if self._status is None:
             with contextlib.suppress(PluginExecError):
-                self._take(self._executor.exit_status(self.id))
+                self._remember(self._executor.exit_status(self.id))
         return self._status
 
     def is_running(self) -> bool:
-        """Tell whether it runs, or is paused."""
+        """Return whether it is running or paused."""
         with contextlib.suppress(NotFound):
             return self._executor.pid(self.id) == self.pid and self._executor.is_running(self.id)
         return False
 
     def wait(self, timeout: float | None = None) -> ExitStatus:
-        """Wait for its end, and return how it ended; ``stdout`` and ``stderr`` are whole then.
+        """Wait until it exits, and return how; ``stdout`` and ``stderr`` are complete then.
 
         Raises ``DeadlineExceeded`` after ``timeout`` seconds.
         """
-        return self.exit_status or self._take(self._executor.wait(self.id, self._limit(timeout)))
+        return self.exit_status or self._remember(self._executor.wait(self.id, self._limit(timeout)))
 
     def signal(self, signal: int | str) -> None:
-        """Send a signal, a number or a name, to its init process; ``NotFound`` if it has ended."""
+        """Send a signal, a number or a name, to its init process; ``NotFound`` if it has exited."""
         self._executor.signal(self.id, signal)
 
     def stop(self, timeout: float = 10.0) -> ExitStatus:
-        """Send SIGTERM, wait ``timeout`` seconds, send SIGKILL; return how it ended, also if it had before."""
+        """Send SIGTERM, wait ``timeout`` seconds, send SIGKILL; return how it exited, also if it had before."""
         try:
-            return self._take(self._executor.stop(self.id, timeout))
+            return self._remember(self._executor.stop(self.id, timeout))
         except NotFound:
             return self.wait()
 
@@ -113,19 +113,21 @@ class PluginHandle:
         user: str | None = None,
         timeout: float | None = None,
     ) -> ExecResult:
-        """Run a command in it, to its end, without stdin; what is not given is as for the plugin's own process.
+        """Run a command in it until it exits, without stdin; what is not given is as for the plugin's own process.
 
-        ``env`` is added to its environment; ``user`` is a name or number, with a group behind a colon if need be.
-        Raises ``InvalidArgument`` for a program that is not there, ``FailedPrecondition`` if the plugin does not run or
-        is paused, ``DeadlineExceeded`` after ``timeout`` seconds; the command is killed then.
+        ``env`` is added to the environment; ``user`` is a name or number, optionally with a group after a colon. Raises
+        ``InvalidArgument`` for a program that does not exist, ``FailedPrecondition`` if the plugin is not running or is
+        paused, and ``DeadlineExceeded`` after ``timeout`` seconds, when the command is killed.
         """
-        what = Command(tuple(command), tuple(f"{key}={value}" for key, value in (env or {}).items()), (), cwd, user)
-        self._need_running("exec")
-        process = what.process(self._spec)
+        command_line = Command(
+            tuple(command), tuple(f"{key}={value}" for key, value in (env or {}).items()), (), cwd, user
+        )
+        self._check_running("exec")
+        process = command_line.process(self._spec)
         runtime, files = self._runtime, self._runtime.files
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             with RuntimeExec(
-                self.id, what, process, runtime=runtime.binary, runtime_root=runtime.root, within=files
+                self.id, command_line, process, runtime=runtime.binary, runtime_root=runtime.root, within=files
             ) as running:
                 running.start(stdout)
                 code = running.wait(stderr, self._limit(timeout))
@@ -136,49 +138,52 @@ class PluginHandle:
         return ExecResult(code, *texts)
 
     def wait_for_output(self, pattern: str | re.Pattern[str], timeout: float | None = None) -> re.Match[str]:
-        """Wait until the regular expression ``pattern`` is found in what it has printed so far, and return the match.
+        """Wait until its output so far matches the regular expression ``pattern``, and return the match.
 
-        Its stdout is searched, then its stderr. Fails the test (``AssertionError``) at once when the plugin ends
-        without it, with how it ended and what it printed last, and after ``timeout`` seconds, with the same.
+        stdout is searched, then stderr. Fails the test (``AssertionError``) at once if the plugin exits without a
+        match, and after ``timeout`` seconds; the message has its state and its last output.
         """
         __tracebackhide__ = True
-        wanted, limit = re.compile(pattern), self._limit(timeout)
+        expression, limit = re.compile(pattern), self._limit(timeout)
         deadline = time.monotonic() + limit
         while True:
-            seen, more = self._output.look()  # before the search, so that nothing that comes meanwhile is missed
-            found = wanted.search(self.stdout) or wanted.search(self.stderr)
-            if found:
-                return found
+            # Before the search, so that output that arrives during it is not missed.
+            version, more = self._output.state()
+            match = expression.search(self.stdout) or expression.search(self.stderr)
+            if match:
+                return match
             if not more:
                 with contextlib.suppress(PluginExecError):
                     self.wait(max(0.0, deadline - time.monotonic()))
-                raise AssertionError(f"plugin {self.id} ended without printing {wanted.pattern!r}\n{self.report()}")
-            if not self._output.wait_for_more(seen, max(0.0, deadline - time.monotonic())):
                 raise AssertionError(
-                    f"plugin {self.id} has not printed {wanted.pattern!r} in {limit:g} s\n{self.report()}"
+                    f"plugin {self.id} exited without printing {expression.pattern!r}\n{self.report()}"
+                )
+            if not self._output.wait_for_change(version, max(0.0, deadline - time.monotonic())):
+                raise AssertionError(
+                    f"plugin {self.id} has not printed {expression.pattern!r} in {limit:g} s\n{self.report()}"
                 )
 
     def report(self) -> str:
-        """Return how it is or ended, and the last lines that it printed, for people."""
-        return f"{self._state()}\n{self._output.ends()}"
+        """Return its state and its last output, for people."""
+        return f"{self._state()}\n{self._output.tail()}"
 
-    def _need_running(self, operation: str) -> None:
+    def _check_running(self, operation: str) -> None:
         if not self.is_running():
             raise FailedPrecondition("it is not running", operation=operation, id=self.id)
         if is_paused(cgroups_path_of(self._spec)):
-            raise FailedPrecondition("it is paused", operation=operation, id=self.id, hint="let it go on first")
+            raise FailedPrecondition("it is paused", operation=operation, id=self.id, hint="unpause it first")
 
     def _state(self) -> str:
         if self.is_running():
             return f"running (pid {self.pid})"
         status = self.exit_status
         if status is None:
-            return f"not running (pid {self.pid}); how it ended is not known"
+            return f"not running, exit code unknown (pid {self.pid})"
         code = "an unknown code" if status.exit_code is None else f"code {status.exit_code}"
-        return f"ended with {code}" + (", out of memory" if status.oom_killed else "") + f" (pid {self.pid})"
+        return f"exited with {code}" + (", out of memory" if status.oom_killed else "") + f" (pid {self.pid})"
 
-    def _take(self, status: ExitStatus) -> ExitStatus:
-        if status.pid == self.pid:  # else its id was created anew since
+    def _remember(self, status: ExitStatus) -> ExitStatus:
+        if status.pid == self.pid:  # otherwise its id has been created again
             self._status = status
         return status
 

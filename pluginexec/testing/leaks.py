@@ -1,8 +1,8 @@
-"""What a test may leave behind, and how it is found: for people, a line each.
+"""What a test may leave behind, and how it is found.
 
-A thread counts if it was started in the test, and is alive a moment after the last fixture of the test has ended. Not
-so a worker of a thread pool, and what runs code of an installed package: those may serve other tests, or other plugins
-of pytest.
+A thread is a leak if it was started in the test and is still alive a moment after the last fixture of the test has
+ended. Workers of thread pools and threads that run code of an installed package are not: they may serve other tests, or
+other plugins of pytest.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ import pluginexec
 from pluginexec.daemon.cleanup import shims
 
 GRACE = 1.0
-"""Seconds that what has just been told to end may take."""
+"""Seconds that something which has just been asked to end may take."""
 _POLL = 0.01
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib")})
-_OURS = str(Path(pluginexec.__file__).parent)
+_PACKAGE = str(Path(pluginexec.__file__).parent)
 _T = TypeVar("_T")
 
 
 def remaining(find: Callable[[], _T], grace: float = GRACE) -> _T:
-    """Return what is still found after ``grace`` seconds; what is nothing, or false, as soon as that is found."""
+    """Return what ``find`` still returns after ``grace`` seconds; an empty result is returned at once."""
     deadline = time.monotonic() + grace
-    while (found := find()) and time.monotonic() < deadline:
+    while (result := find()) and time.monotonic() < deadline:
         time.sleep(_POLL)
-    return found
+    return result
 
 
-def shims_of(address: str, namespaces: str) -> dict[psutil.Process, tuple[str, str]]:
-    """Return the shims of a containerd in namespaces that begin so, with the namespace and the id of each."""
-    found = {}
+def shims_of(address: str, prefix: str) -> dict[psutil.Process, tuple[str, str]]:
+    """Return the shims of a containerd in namespaces with this prefix, with the namespace and the id of each."""
+    result = {}
     for process in shims(address):
         try:
             flags = dict(itertools.pairwise(process.cmdline()))
         except psutil.Error:
             continue
-        place = flags.get("-namespace", ""), flags.get("-id", "")
-        if place[0].startswith(namespaces):
-            found[process] = place
-    return found
+        namespace, id = flags.get("-namespace", ""), flags.get("-id", "")
+        if namespace.startswith(prefix):
+            result[process] = namespace, id
+    return result
 
 
 def fifos_below(directory: Path) -> list[Path]:
@@ -58,34 +58,34 @@ def fifos_below(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_fifo())
 
 
-def threads_beyond(before: Iterable[threading.Thread]) -> list[threading.Thread]:
-    """Return the threads that run, were not there before, and count."""
+def new_threads(before: Iterable[threading.Thread]) -> list[threading.Thread]:
+    """Return the running threads that are not in ``before`` and would be a leak."""
     known = set(before)
-    return [thread for thread in threading.enumerate() if thread not in known and _counts(thread)]
+    return [thread for thread in threading.enumerate() if thread not in known and _is_leak(thread)]
 
 
-def described(thread: threading.Thread) -> str:
-    """Return the name of a thread, and where it is."""
+def describe(thread: threading.Thread) -> str:
+    """Return the name of a thread, and the line that it is at."""
     frames = _frames(thread)
     where = f", at {frames[-1].f_code.co_filename}:{frames[-1].f_lineno}" if frames else ""
     return f"thread {thread.name!r}{where}"
 
 
-def _counts(thread: threading.Thread) -> bool:
+def _is_leak(thread: threading.Thread) -> bool:
     frames = _frames(thread)
     if not frames or isinstance(thread, threading._DummyThread):
-        return False  # it ends at this moment, or was not made by Python, which then never learns of its end
-    # The outermost frame that is not the machinery of threads; there is none where that calls something in C.
+        return False  # it is ending, or it was not started by Python, which then never notices its end
+    # The outermost frame outside the threading module; there is none if that calls a function in C.
     files = [frame.f_code.co_filename for frame in frames]
     target = next((file for file in files if file != threading.__file__), "")
-    return target.startswith(_OURS) or not (target == pools.__file__ or target.startswith(_INSTALLED))
+    return target.startswith(_PACKAGE) or not (target == pools.__file__ or target.startswith(_INSTALLED))
 
 
 def _frames(thread: threading.Thread) -> list[FrameType]:
-    """Return the stack of a thread, the outermost frame first."""
+    """Return the stack of a thread, outermost frame first."""
     frame = sys._current_frames().get(thread.ident or 0)
-    found = []
+    frames = []
     while frame:
-        found.append(frame)
+        frames.append(frame)
         frame = frame.f_back
-    return found[::-1]
+    return frames[::-1]

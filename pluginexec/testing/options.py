@@ -1,4 +1,4 @@
-"""The options of the pytest plugin: on the command line, else in ``pytest.ini`` or ``setup.cfg``, else by default."""
+"""The options of the pytest plugin: from the command line, else from ``pytest.ini`` or ``setup.cfg``, else defaults."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _HELP = {
     "containerd": "the private containerd: 'worker' starts one for each xdist worker, 'shared' one for all of them "
     f"(default: {WORKER})",
     "runtime": "the OCI runtime, a name or a path (default: runc)",
-    "timeout": f"how many SECONDS whatever is waited for may take, unless the test says (default: {_DEFAULT_TIMEOUT})",
+    "timeout": f"how many SECONDS each wait may take, unless the test gives a timeout (default: {_DEFAULT_TIMEOUT})",
 }
 _METAVARS = {"address": "PATH", "containerd": f"{WORKER}|{SHARED}", "runtime": "NAME", "timeout": "SECONDS"}
-_REQUIRED = "fail, instead of skip, the tests that ask for containers where this machine cannot run them"
+_REQUIRED = "fail the tests that need containers if this machine cannot run them, instead of skipping them"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What was chosen; ``timeout`` in seconds."""
+    """The values of the options; ``timeout`` in seconds."""
 
     address: str | None
     shared: bool
@@ -33,7 +33,7 @@ class Settings:
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Declare the options, each for the command line and for the file."""
+    """Declare the options, each for the command line and for the configuration file."""
     group = parser.getgroup("pluginexec", "plugin containers")
     for name, text in _HELP.items():
         group.addoption(f"--pluginexec-{name}", metavar=_METAVARS[name], help=text)
@@ -43,13 +43,13 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def read_settings(config: pytest.Config) -> Settings:
-    """Return what was chosen; ``pytest.UsageError`` for a value that cannot be."""
+    """Return the values of the options; raise ``pytest.UsageError`` for an invalid one."""
     containerd = _value(config, "containerd") or WORKER
     if containerd not in (WORKER, SHARED):
-        raise _refused("containerd", containerd, f"give {WORKER} or {SHARED}")
+        raise _invalid("containerd", containerd, f"must be {WORKER} or {SHARED}")
     address = _value(config, "address")
     if address and "://" in address:
-        raise _refused("address", address, "give the bare path of the socket")
+        raise _invalid("address", address, "must be the bare path of the socket")
     required = config.getoption("pluginexec_required") or config.getini("pluginexec_required")
     return Settings(address, containerd == SHARED, _value(config, "runtime"), _timeout(config), bool(required))
 
@@ -61,14 +61,14 @@ def _timeout(config: pytest.Config) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= _LONGEST_TIMEOUT:
-        raise _refused("timeout", text, f"give a number of seconds up to {_LONGEST_TIMEOUT:g}")
+        raise _invalid("timeout", text, f"must be a number of seconds up to {_LONGEST_TIMEOUT:g}")
     return seconds
 
 
 def _value(config: pytest.Config, name: str) -> str | None:
-    """Return what was given; an empty one counts as none."""
+    """Return the value of an option; ``None`` if it is unset or empty."""
     return config.getoption(f"pluginexec_{name}") or config.getini(f"pluginexec_{name}") or None
 
 
-def _refused(name: str, value: str, allowed: str) -> pytest.UsageError:
+def _invalid(name: str, value: str, allowed: str) -> pytest.UsageError:
     return pytest.UsageError(f"pluginexec_{name} {value[:100]!r}: {allowed}")

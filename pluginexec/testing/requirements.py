@@ -1,4 +1,4 @@
-"""Whether this machine can run containers, found out without starting a process."""
+"""Whether this machine can run containers, without starting a process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pluginexec.testing.options import Settings
 _CHECKS = (check_user, check_kernel, check_namespaces, check_cgroups)
 
 
-def why_not(settings: Settings) -> str | None:
-    """Return why no container can be run here, and what to do; ``None`` where nothing speaks against it."""
+def missing_requirement(settings: Settings) -> str | None:
+    """Return why this machine cannot run containers, and what to do; ``None`` if no reason is found."""
     listening = Remote(settings.address) if settings.address else None
     if listening and not listening.listens():
-        return f"no containerd listens at {settings.address}: start it, or do without pluginexec_address"
-    # Only a containerd that listens may have what we lack; who we are matters all the same.
+        return f"no containerd listens at {settings.address}: start it, or drop pluginexec_address"
+    # A containerd that listens may have what this process lacks, but the user matters in any case.
     place = Place(settings.address, "default", Path("/"), None)
     for check in _CHECKS:
         found = check(place)

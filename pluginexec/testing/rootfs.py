@@ -1,4 +1,4 @@
-"""A root file system for plugins, made of one static busybox."""
+"""A root file system for plugins, made from one static busybox."""
 
 import shutil
 import struct
@@ -10,7 +10,7 @@ PT_INTERP = 3
 
 
 def is_static(executable: Path) -> bool:
-    """Whether a file is a 64- or 32-bit ELF executable that asks for no dynamic loader (has no PT_INTERP header)."""
+    """Return whether a file is a 64- or 32-bit ELF executable without a dynamic loader (no PT_INTERP header)."""
     image = executable.read_bytes()
     if len(image) < 64 or image[:4] != b"\x7fELF":
         return False
@@ -30,14 +30,14 @@ def is_static(executable: Path) -> bool:
 
 
 def find_busybox() -> Path | None:
-    """The machine's static busybox, if it has one. A dynamic one would find no libraries in an empty root."""
+    """Return the machine's static busybox, if there is one. A dynamic one would find no libraries in an empty root."""
     candidates = (shutil.which("busybox"), "/bin/busybox", "/bin/busybox.static")
     paths = (Path(candidate) for candidate in candidates if candidate is not None)
     return next((path for path in paths if path.is_file() and is_static(path)), None)
 
 
 def make_rootfs(directory: Path) -> Path:
-    """Make `directory` a root file system with busybox and all its applets in ``/bin``; return `directory`."""
+    """Make ``directory`` a root file system with busybox and all its applets in ``/bin``, and return it."""
     busybox = find_busybox()
     if busybox is None:
         raise FileNotFoundError("no static busybox on this machine: install the package busybox-static")

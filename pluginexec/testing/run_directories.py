@@ -1,18 +1,18 @@
-"""The directories in which test runs keep what they run, so that what a run left that was killed is found and ended.
+"""The directories of test runs, by which the next run finds and ends what a killed run left behind.
 
 ::
 
     /run/pluginexec-tests/
-      lock                    flock: held while a place is taken, or found to be nobody's
-      pytest-TOKEN/           of one pytest process; of a worker of xdist, pytest-RUN-TOKEN
-        lock                  flock: held as long as that lives; the kernel drops it when it dies
+      lock                    flock: held while a directory is taken, or found to be stale
+      pytest-TOKEN/           of one pytest process; of an xdist worker, pytest-RUN-TOKEN
+        lock                  flock: held while that process runs; the kernel releases it when it exits
         address               where the containerd of its executors listens
         e1/, e2/, ...         root directories of executors; the namespace of e1 is pytest-TOKEN-e1
-        containerd/           the private containerd, where there is one for each worker
-      shared-RUN/             of all xdist workers of a run, each of which holds the lock with the others
+        containerd/           the private containerd, if each worker has one
+      shared-RUN/             of all xdist workers of a run, which hold its lock together
         containerd/           their private containerd
 
-Not below the temporary directory: another run may have another one, and would not find this.
+Not below the temporary directory: another run may use another one, and would not find these.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ from pathlib import Path
 
 from pluginexec.errors import FailedPrecondition, PluginExecError
 from pluginexec.root import await_lock, file_error, take_lock
-from pluginexec.testing.cleanup import end_place, remove_tree
-from pluginexec.testing.placenames import LOCK, PLACES
+from pluginexec.testing.cleanup import end_run, remove_tree
+from pluginexec.testing.run_directory_names import LOCK, RUN_DIRECTORIES
 
 log = logging.getLogger(__name__)
 
-_PLACES = Path(PLACES)
+_PARENT = Path(RUN_DIRECTORIES)
 _LOCK_TIMEOUT = 30.0
 _TAKE_TIMEOUT = 120.0
-"""Seconds that somebody else may take to end what is in a place."""
+"""Seconds that another process may take to end what a directory holds."""
 _POLL = 0.02
 
 
-class Place:
-    """A directory that is ours until ``close``; ``shared`` with other processes that give the same name."""
+class RunDirectory:
+    """A directory that this process holds until ``close``; ``shared`` with others that give the same name."""
 
     def __init__(self, name: str, *, shared: bool = False) -> None:
-        self.directory = _PLACES / name
+        self.path = _PARENT / name
         deadline = time.monotonic() + _TAKE_TIMEOUT
         while (lock := self._take(shared)) is None:
             if time.monotonic() > deadline:
-                raise FailedPrecondition(f"{str(self.directory)!r} is in use by another test run")
+                raise FailedPrecondition(f"{str(self.path)!r} is in use by another test run")
             time.sleep(_POLL)
         self._lock: int | None = lock
 
     def _take(self, shared: bool) -> int | None:
         with _locked():
             try:
-                self.directory.mkdir(mode=0o700, exist_ok=True)
-                return take_lock(self.directory / LOCK, shared=shared)
+                self.path.mkdir(mode=0o700, exist_ok=True)
+                return take_lock(self.path / LOCK, shared=shared)
             except OSError as error:
-                raise file_error(error, f"directory {str(self.directory)!r} cannot be used") from error
+                raise file_error(error, f"cannot use the directory {str(self.path)!r}") from error
 
     def close(self) -> None:
-        """Leave it; whoever is the last ends what is in it. May be called twice."""
+        """Release it; the last process to do so ends what it holds. May be called twice."""
         lock, self._lock = self._lock, None
         if lock is None:
             return
         with _locked():
-            _let_go(lock)
-            claimed = take_lock(self.directory / LOCK)
+            _unlock(lock)
+            claimed = take_lock(self.path / LOCK)
         if claimed is not None:
-            _end(self.directory, claimed)
+            _end(self.path, claimed)
 
 
-def end_the_dead() -> None:
-    """End what is left in places whose processes are gone, and only that; what cannot be ended is logged, and stays."""
+def end_stale_runs() -> None:
+    """End what is left in directories whose processes are gone; what cannot be ended is logged, and stays."""
     claimed = []
     with _locked():
-        for directory in sorted(path for path in _PLACES.iterdir() if path.is_dir()):
+        for directory in sorted(path for path in _PARENT.iterdir() if path.is_dir()):
             lock = take_lock(directory / LOCK)
             if lock is not None:
                 claimed.append((directory, lock))
@@ -85,31 +85,31 @@ def end_the_dead() -> None:
 
 def _end(directory: Path, lock: int) -> None:
     try:
-        end_place(directory)
-        with _locked():  # nobody may take it while it is half gone
+        end_run(directory)
+        with _locked():  # no process may take it while it is half removed
             remove_tree(directory)
     except (OSError, PluginExecError) as error:
-        log.warning("what a test run has left in %s cannot be ended now, but by the next run: %s", directory, error)
+        log.warning("cannot end now what a test run left in %s, the next run tries again: %s", directory, error)
     finally:
-        _let_go(lock)
+        _unlock(lock)
 
 
-def _let_go(lock: int) -> None:
+def _unlock(lock: int) -> None:
     fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a fork of this process may hold a copy
     os.close(lock)
 
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the lock on all places."""
+    """Hold the lock on all run directories."""
     try:
-        _PLACES.mkdir(mode=0o700, exist_ok=True)
-        lock = await_lock(_PLACES / LOCK, _LOCK_TIMEOUT)
+        _PARENT.mkdir(mode=0o700, exist_ok=True)
+        lock = await_lock(_PARENT / LOCK, _LOCK_TIMEOUT)
     except OSError as error:
-        raise file_error(error, f"directory {PLACES!r} cannot be used") from error
+        raise file_error(error, f"cannot use the directory {RUN_DIRECTORIES!r}") from error
     if lock is None:
-        raise FailedPrecondition(f"the lock in {PLACES!r} is held by another test run for over {_LOCK_TIMEOUT:g} s")
+        raise FailedPrecondition(f"another test run holds the lock in {RUN_DIRECTORIES!r} for over {_LOCK_TIMEOUT:g} s")
     try:
         yield
     finally:
-        _let_go(lock)
+        _unlock(lock)

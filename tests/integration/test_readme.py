@@ -1,4 +1,4 @@
-"""What README.rst shows works as it stands there.
+"""What the README pages show works exactly as they show it.
 
 Real: the snippets, the console script in a shell of its own, containerd (the private one too), the plugins.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,88 +18,111 @@ import pytest
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.probe import SCRIPT, environment
 
-README = Path(__file__).parents[2] / "README.rst"
+REPOSITORY = Path(__file__).parents[2]
+README, CLI, MANAGED = "README.rst", "pluginexec/cli/README.rst", "pluginexec/managed/README.rst"
+
+Prepare = Callable[[Path, Path], None]
+"""Puts into a directory what a section expects there; the second path is a root file system."""
 
 
-@pytest.fixture
-def examples_are_removed() -> Iterator[None]:
-    """The directories that the Python examples name."""
-    yield
-    for name in ("example", "authors"):
-        shutil.rmtree(f"/tmp/pluginexec-{name}", ignore_errors=True)
+def nothing(directory: Path, rootfs: Path) -> None:
+    """Prepare a section that makes everything itself."""
 
 
-@pytest.mark.usefixtures("examples_are_removed")
-def test_the_python_example_runs(tmp_path: Path, rootfs: Path) -> None:
-    (tmp_path / "rootfs").symlink_to(rootfs)
-    assert run_example("For scripts", tmp_path) == (0, "example ended with 3\n", "")
-    assert (tmp_path / "out.log").read_text() == "hello\n"
-    assert (tmp_path / "err.log").read_text() == ""
+def a_rootfs(directory: Path, rootfs: Path) -> None:
+    """Prepare a section that runs plugins of a root file system."""
+    (directory / "rootfs").symlink_to(rootfs)
 
 
-@pytest.mark.usefixtures("examples_are_removed")
-def test_the_example_for_plugin_authors_runs(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "volume-plugin", "volume")
-    assert run_example("For plugin authors", tmp_path) == (0, "VolumeDriver\ndata\n", "")
+def a_volume_plugin(directory: Path, rootfs: Path) -> None:
+    """Prepare a section that runs a Docker managed plugin."""
+    make_bundle(directory / "volume-plugin", "volume")
 
 
-def test_the_tour_runs_line_by_line(short_root: Path, tmp_path: Path) -> None:
-    take_tour("From the shell", short_root, tmp_path)
+TOURS: dict[tuple[str, str], Prepare] = {
+    (README, "A tour"): nothing,
+    (CLI, "From the shell"): nothing,
+    (CLI, "A supervisor for a host"): a_rootfs,
+    (CLI, "For scripts"): a_rootfs,
+    (MANAGED, "From the shell"): a_volume_plugin,
+}
+EXAMPLES: dict[tuple[str, str], tuple[Prepare, str]] = {
+    (README, "From Python"): (a_rootfs, "example exited with 3\n"),
+    (MANAGED, "From Python"): (a_volume_plugin, "VolumeDriver\ndata\n"),
+}
 
 
-def test_the_script_runs_line_by_line(short_root: Path, tmp_path: Path, rootfs: Path) -> None:
-    (tmp_path / "rootfs").symlink_to(rootfs)
-    take_tour("For scripts", short_root, tmp_path)
+@pytest.mark.parametrize(("page", "title"), TOURS)
+def test_a_tour_runs_line_by_line(page: str, title: str, short_root: Path, tmp_path: Path, rootfs: Path) -> None:
+    TOURS[page, title](tmp_path, rootfs)
+    take_tour(section(page, title), short_root, tmp_path)
 
 
-def test_the_tour_for_plugin_authors_runs_line_by_line(short_root: Path, tmp_path: Path) -> None:
-    make_bundle(tmp_path / "volume-plugin", "volume")
-    take_tour("For plugin authors", short_root, tmp_path)
+@pytest.mark.parametrize(("page", "title"), EXAMPLES)
+def test_a_python_example_runs(page: str, title: str, tmp_path: Path, rootfs: Path) -> None:
+    prepare, expected = EXAMPLES[page, title]
+    prepare(tmp_path, rootfs)
+    assert run_example(section(page, title), tmp_path) == (0, expected, "")
+    if page == README:
+        assert [(tmp_path / name).read_text() for name in ("out.log", "err.log")] == ["hello\n", ""]
 
 
-def section(title: str) -> str:
-    """Return the text of a section of README.rst, its subsections too."""
-    _, found, rest = README.read_text().partition(f"\n{title}\n{'=' * len(title)}\n")
-    assert found, title
+def test_no_tour_and_no_example_is_left_out() -> None:
+    # What the page of the pytest plugin shows is run by the tests of that plugin.
+    pages = {str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("pluginexec/*/README.rst")}
+    sections = [(page, title) for page in (README, *sorted(pages)) for title in titles(page)]
+    assert [place for place in sections if tour(section(*place))] == list(TOURS)
+    examples = [place for place in sections if python_blocks(section(*place))]
+    assert examples == list(EXAMPLES)
+
+
+def titles(page: str) -> list[str]:
+    """Return the titles of the sections of a page."""
+    return re.findall(r"\n(.+)\n=+\n\n", (REPOSITORY / page).read_text())[1:]
+
+
+def section(page: str, title: str) -> str:
+    """Return the text of a section of a page."""
+    _, heading, rest = (REPOSITORY / page).read_text().partition(f"\n{title}\n{'=' * len(title)}\n")
+    assert heading, title
     return re.split(r"\n.+\n====", rest)[0]
 
 
-def blocks(title: str, language: str) -> list[str]:
-    """Return the blocks of code of a section."""
-    found = re.findall(rf"code-block:: {language}\n\n((?:    .*\n|\n)+)", section(title))
-    return [textwrap.dedent(block) for block in found]
+def python_blocks(text: str) -> list[str]:
+    """Return the Python examples in the text of a section."""
+    return [textwrap.dedent(block) for block in re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", text)]
 
 
-def run_example(title: str, directory: Path) -> tuple[int, str, str]:
-    """Run the one Python example of a section in a directory: its exit code, what it printed, and to stderr."""
-    (example,) = blocks(title, "python")
-    env = os.environ | {"PYTHONPATH": str(README.parent)}
+def run_example(text: str, directory: Path) -> tuple[int, str, str]:
+    """Run the one Python example of a section in a directory; return its exit code, its stdout and its stderr."""
+    (example,) = python_blocks(text)
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     argv = [sys.executable, "-c", example]
-    done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=60, env=env, check=False)
-    return done.returncode, done.stdout, done.stderr
+    result = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=60, env=env, check=False)
+    return result.returncode, result.stdout, result.stderr
 
 
-def take_tour(title: str, root: Path, directory: Path) -> None:
+def take_tour(text: str, root: Path, directory: Path) -> None:
     """Run the commands of a section in one shell, and compare what each prints."""
-    steps = tour(section(title))
+    steps = tour(text)
     assert steps
     script = "".join(f"{command}\ncode=$?; echo; echo {MARK}; (exit $code)\n" for command, _ in steps)
     scripts = f"{SCRIPT.parent}:{os.environ['PATH']}"
-    env = environment(PATH=scripts, PLUGINEXEC_ROOT=str(root), CONTAINERD_ADDRESS=f"{root}/none")
+    env = environment(PATH=scripts, PLUGINEXEC_ROOT=str(root), CONTAINERD_ADDRESS=f"{root}/none", TMPDIR=str(directory))
     argv = ["bash", "-c", script]
-    done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=110, env=env, check=False)
-    for (command, expected), printed in zip(steps, done.stdout.split(f"\n{MARK}\n"), strict=False):
-        assert re.fullmatch(pattern(expected), printed.strip()), f"{command}\n{printed}\n{done.stderr}"
-    assert done.stdout.count(MARK) == len(steps)
-    # What serve says is meant for a log.
-    assert not [line for line in done.stderr.splitlines() if "Traceback" in line or "error" in line], done.stderr
+    result = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=110, env=env, check=False)
+    for (command, expected), printed in zip(steps, result.stdout.split(f"\n{MARK}\n"), strict=False):
+        assert re.fullmatch(pattern(expected), printed.strip()), f"{command}\n{printed}\n{result.stderr}"
+    assert result.stdout.count(MARK) == len(steps)
+    # serve logs to stderr.
+    assert not [line for line in result.stderr.splitlines() if "Traceback" in line or "error" in line], result.stderr
 
 
 MARK = "-- end of a step --"
 
 
 def tour(text: str) -> list[tuple[str, list[str]]]:
-    """Return each command of the tour, with the lines that it is said to print."""
+    """Return each command of a tour, with the lines that it should print."""
     steps: list[tuple[str, list[str]]] = []
     inside = False
     for line in text.splitlines():
@@ -120,5 +142,5 @@ def pattern(lines: list[str]) -> str:
 
 
 def test_ci_runs_the_command_that_readme_gives_for_the_tests() -> None:
-    (command,) = re.findall(r"^    (rm .* -e py)$", README.read_text(), re.MULTILINE)
-    assert command in (README.parent / ".ci" / "run").read_text()
+    (command,) = re.findall(r"^    (rm .* -e py)$", (REPOSITORY / README).read_text(), re.MULTILINE)
+    assert command in (REPOSITORY / ".ci" / "run").read_text()

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pluginexec.testing.placenames import PLACES
+from pluginexec.testing.run_directory_names import RUN_DIRECTORIES
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.probe import environment
 
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def note(request):
-    """Note where each test runs its plugins."""
+    """Write down where each test runs its plugins."""
     if {"executor", "plugin", "docker_plugin"} & set(request.fixturenames):
         containerd, executor = map(request.getfixturevalue, ("containerd", "executor"))
         with (HERE / "notes").open("a") as file:
@@ -36,7 +36,7 @@ def note(request):
 
 @pytest.fixture
 def rest():
-    """Say that this test has come here, and wait to be ended."""
+    """Write down that the test has come here, and wait to be ended."""
     def rest():
         with (HERE / "resting").open("a") as file:
             file.write(".")
@@ -103,26 +103,26 @@ class Inner:
         lines = (self.path / "notes").read_text().splitlines()
         return [(address, Path(root), pid) for address, root, pid in map(json.loads, lines)]
 
-    def places(self) -> set[str]:
-        """The directories in which the tests' plugins run, and their containerds, if they are private."""
-        found = {str(path.parent) for address, root, _ in self.notes for path in (root, Path(address).parent)}
-        return {place for place in found if place.startswith(PLACES)}
+    def directories(self) -> set[str]:
+        """The run directories of the tests' executors and of their containerds, if those are private."""
+        parents = {str(path.parent) for address, root, _ in self.notes for path in (root, Path(address).parent)}
+        return {parent for parent in parents if parent.startswith(RUN_DIRECTORIES)}
 
     def left(self) -> list[str]:
-        """What is there of the runs: processes, directories, mounts, cgroups."""
-        places = self.places()
+        """What is left of the runs: processes, directories, mounts, cgroups."""
+        directories = self.directories()
         mounts = Path("/proc/self/mountinfo").read_text()
         cgroups = [str(path) for depth in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{depth}pluginexec/*")]
-        names = {Path(place).name for place in places}
+        names = {Path(directory).name for directory in directories}
         return [
-            *(" ".join(line) for line in command_lines() if any(place in word for place in places for word in line)),
-            *(place for place in places if Path(place).exists() or place in mounts),
+            *(" ".join(line) for line in command_lines() if any(path in word for path in directories for word in line)),
+            *(path for path in directories if Path(path).exists() or path in mounts),
             *(cgroup for cgroup in cgroups if any(name in cgroup for name in names)),
         ]
 
-    def see_nothing_left(self) -> None:
-        """See that the runs have left nothing."""
-        assert self.places()
+    def check_nothing_left(self) -> None:
+        """Check that the runs have left nothing behind."""
+        assert self.directories()
         wait_until(lambda: not self.left(), "the end of all that was run")
 
     def end(self) -> None:
@@ -136,11 +136,11 @@ class Inner:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if (self.path / "notes").exists() and self.left():
-            self.run("def test_that_cleans_up(executor): pass")  # what the runs before it have left
+            self.run("def test_that_cleans_up(executor): pass")  # what the runs before it have left behind
 
 
 def command_lines() -> Iterator[list[str]]:
-    """Give the command line of each process."""
+    """Yield the command line of each process."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             yield process.cmdline()

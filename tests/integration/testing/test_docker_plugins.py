@@ -23,8 +23,8 @@ USES = """
         assert "one" in str(plugin.call("VolumeDriver.List", {}))
         assert "/mnt/volumes" in str(plugin.call("VolumeDriver.Mount", {"Name": "one", "ID": "me"}))
 
-    def test_one_that_ends_is_told_at_once(docker_plugin):
-        with pytest.raises(FailedPrecondition, match="last words"):
+    def test_one_that_exits_is_reported_at_once(docker_plugin):
+        with pytest.raises(FailedPrecondition, match="the last line"):
             docker_plugin("broken", timeout=1000)
 
     def test_that_fails(docker_plugin):
@@ -35,9 +35,9 @@ USES = """
 
 def test_a_test_has_enabled_docker_plugins_and_leaves_nothing(inner: Inner) -> None:
     make_bundle(inner.path / "bundle", "volume")
-    broken = python_command("import sys; print('last words', file=sys.stderr); sys.exit(3)")
+    broken = python_command("import sys; print('the last line', file=sys.stderr); sys.exit(3)")
     make_bundle(inner.path / "broken", "volume", entrypoint=broken)
     result = inner.run(USES)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*- docker plugin d* -*", "<ManagedPlugin d*: enabled>", "stdout*"])
-    inner.see_nothing_left()
+    inner.check_nothing_left()

@@ -25,7 +25,7 @@ USES = """
         assert (status.exit_code, status.pid) == (3, handle.pid)
         assert handle.exit_status == handle.wait() == status
         assert (handle.stdout, handle.stderr, handle.is_running()) == ("out\\n", "\\ufffd", False)
-        assert repr(handle) == f"<PluginHandle {handle.id}: ended with code 3 (pid {handle.pid})>"
+        assert repr(handle) == f"<PluginHandle {handle.id}: exited with code 3 (pid {handle.pid})>"
 
     def test_environment_and_directory_are_as_given(plugin):
         handle = plugin(["sh", "-c", "echo $A $PATH; pwd"], env={"A": "B=C", "PATH": "/bin"}, cwd="/tmp", id="mine")
@@ -70,16 +70,16 @@ USES = """
         with pytest.raises(FailedPrecondition, match="not running"):
             handle.exec(["true"])
 
-    def test_waiting_for_output_of_one_that_has_ended_fails_at_once(plugin):
-        handle = plugin(["sh", "-c", "echo last words; exit 5"])
-        with pytest.raises(AssertionError, match=r"(?s)ended without printing 'never'.*code 5.*last words"):
+    def test_waiting_for_output_of_one_that_has_exited_fails_at_once(plugin):
+        handle = plugin(["sh", "-c", "echo the last line; exit 5"])
+        with pytest.raises(AssertionError, match=r"(?s)exited without printing 'never'.*code 5.*the last line"):
             handle.wait_for_output("never", timeout=1000)
 
     def test_waiting_for_output_shows_the_last_of_it_in_the_end(plugin):
         handle = plugin(["sh", "-c", f"seq 1000; {TICK}"])
         handle.wait_for_output("1000")
-        said = r"(?s)not printed 'never' in 0.2 s.*running.*the last lines:.*1000"
-        with pytest.raises(AssertionError, match=said) as failure:
+        message = r"(?s)not printed 'never' in 0.2 s.*running.*the last lines:.*1000"
+        with pytest.raises(AssertionError, match=message) as failure:
             handle.wait_for_output("never", timeout=0.2)
         assert "\\n900\\n" not in str(failure.value)
 
@@ -112,9 +112,9 @@ USES = """
 def test_the_fixtures_do_what_they_say_and_leave_nothing(inner: Inner) -> None:
     result = inner.run(USES)
     result.assert_outcomes(passed=13)
-    inner.see_nothing_left()
-    (place,) = inner.places()
-    assert place.startswith("/run/pluginexec-tests/pytest-")
+    inner.check_nothing_left()
+    (directory,) = inner.directories()
+    assert directory.startswith("/run/pluginexec-tests/pytest-")
 
 
 FAILS = """
@@ -153,17 +153,17 @@ def test_a_test_that_fails_shows_its_plugins(inner: Inner) -> None:
     result.assert_outcomes(passed=3, failed=2, errors=2)
     result.stdout.fnmatch_lines(
         [
-            *("*ERROR at setup of test_setup_fails*", "*plugin four ended without printing 'listens'"),
-            *("*- plugin four -*", "ended with code 2 (pid *", "stdout:", "no port", "stderr: nothing"),
+            *("*ERROR at setup of test_setup_fails*", "*plugin four exited without printing 'listens'"),
+            *("*- plugin four -*", "exited with code 2 (pid *", "stdout:", "no port", "stderr: nothing"),
             *("*ERROR at teardown of test_teardown_fails*", "*ZeroDivisionError*", "*- plugin five -*", "*code 6*"),
-            *("*___ test_shown ___*", "*- plugin one -*", "ended with code 7 (pid *", "stdout:", "to stdout"),
+            *("*___ test_shown ___*", "*- plugin one -*", "exited with code 7 (pid *", "stdout:", "to stdout"),
             *("stderr:", "to stderr", "*- plugin two -*", "running (pid *", "stdout:", "ready"),
-            *("*___ test_long ___*", "*- plugin six -*", "ended with code 9 (*", "stdout, the last lines:", "9971"),
+            *("*___ test_long ___*", "*- plugin six -*", "exited with code 9 (*", "stdout, the last lines:", "9971"),
         ]
     )
     result.stdout.no_fnmatch_line("*plugin three*")
     result.stdout.no_fnmatch_line("9970")
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 OVERRIDES = """

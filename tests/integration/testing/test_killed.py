@@ -47,7 +47,7 @@ def test_ctrl_c_leaves_nothing(inner: Inner, test: str) -> None:
     assert len(inner.left()) > 5
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE) == pytest.ExitCode.INTERRUPTED, inner.output
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 def test_ctrl_c_twice_leaves_nothing(inner: Inner) -> None:
@@ -74,7 +74,7 @@ def test_ctrl_c_twice_leaves_nothing(inner: Inner) -> None:
     inner.wait_until_resting(process)
     process.send_signal(signal.SIGINT)
     process.wait(PATIENCE)
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 def test_ctrl_c_ends_what_the_workers_run(inner: Inner) -> None:
@@ -83,7 +83,7 @@ def test_ctrl_c_ends_what_the_workers_run(inner: Inner) -> None:
     inner.wait_until_resting(process, 2)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE) == pytest.ExitCode.INTERRUPTED, inner.output
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 SHARES = """
@@ -106,7 +106,7 @@ def test_workers_have_a_containerd_each_or_share_one(inner: Inner, kind: str) ->
     addresses = {address for address, _, _ in inner.notes}
     assert len(addresses) == (1 if kind == "shared" else 2)
     assert all(f"/{'shared' if kind == 'shared' else 'pytest'}-" in address for address in addresses)
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 def test_what_a_killed_run_has_left_the_next_one_ends(inner: Inner) -> None:
@@ -118,7 +118,7 @@ def test_what_a_killed_run_has_left_the_next_one_ends(inner: Inner) -> None:
     left = inner.left()
     assert len([line for line in left if "containerd-shim" in line]) == 4
     inner.run(NEXT).assert_outcomes(passed=1)
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 def test_what_a_killed_run_has_left_is_ended_though_its_containerd_is_dead_too(inner: Inner) -> None:
@@ -133,13 +133,13 @@ def test_what_a_killed_run_has_left_is_ended_though_its_containerd_is_dead_too(i
     os.kill(daemon, signal.SIGKILL)
     wait_until(lambda: not list(files.processes()))
     inner.run(NEXT).assert_outcomes(passed=1)
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
 def test_what_a_killed_run_has_left_is_ended_on_a_containerd_that_was_there(
     inner: Inner, containerd: Containerd
 ) -> None:
-    client = containerd.remote.new_client("somebody-elses")
+    client = containerd.remote.new_client("of-another-program")
     inner.write(RESTS)
     process = inner.start("-k", "middle", f"--pluginexec-address={containerd.address}")
     inner.wait_until_resting(process)
@@ -147,7 +147,7 @@ def test_what_a_killed_run_has_left_is_ended_on_a_containerd_that_was_there(
     process.wait()
     assert [name for name in client.namespaces() if name.startswith("pytest-")]
     inner.run(NEXT).assert_outcomes(passed=1)
-    inner.see_nothing_left()
+    inner.check_nothing_left()
     assert not [name for name in client.namespaces() if name.startswith("pytest-")]
     assert containerd.remote.listens()
 
@@ -156,16 +156,16 @@ def test_what_a_killed_worker_has_left_the_same_run_ends(inner: Inner) -> None:
     inner.write("""
         import os, signal
 
-        def test_dies(plugin):
+        def test_is_killed(plugin):
             plugin(["sleep", "1000"])
             os.kill(os.getpid(), signal.SIGKILL)
     """)
     process = inner.start("-n1", "--max-worker-restart=0")
     assert process.wait(PATIENCE) == pytest.ExitCode.TESTS_FAILED, inner.output
-    inner.see_nothing_left()
+    inner.check_nothing_left()
 
 
-def test_a_run_that_lives_is_left_alone_by_the_next(inner: Inner) -> None:
+def test_a_running_run_is_left_alone_by_the_next(inner: Inner) -> None:
     inner.write(RESTS)
     process = inner.start("-k", "middle")
     inner.wait_until_resting(process)

@@ -1,20 +1,16 @@
 """What a test leaves behind fails it, and nothing else does.
 
-Real: pytest in a process of its own, containerd, containers, mounts. A shim that has lost its container is a shell that
-goes by its name: no containerd of these versions leaves one while it lives.
+Real: pytest in a process of its own, containerd, containers, mounts. A shim that has lost its container is a shell with
+the name of a shim: no containerd of these versions leaves one behind while it runs.
 """
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pluginexec.testing import leaks
 from tests.integration.testing.conftest import Inner
-from tests.support.harness import PATIENCE
 
 pytest_plugins = ["pytester"]
 
@@ -94,48 +90,20 @@ LEAKS = """
 def test_each_kind_of_leak_fails_the_test_that_left_it_and_is_ended(inner: Inner) -> None:
     result = inner.run(LEAKS, "-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
     result.assert_outcomes(passed=12, failed=1, errors=9)
-    said = "this test left behind what is ended now, where it can be:"
+    left = "the test left behind, and these are ended now if possible:"
     result.stdout.fnmatch_lines(
         [
-            *("*_ ERROR at teardown of test_container_in_the_namespace _*", said, "container left (*), running"),
-            *("*_ ERROR at teardown of test_container_elsewhere _*", said, "container far (namespace elsewhere)"),
-            *("*_ ERROR at teardown of test_container_without_a_task _*", said, "container idle (*), without a task"),
-            *("*_ ERROR at teardown of test_shim _*", said, "shim of lost (namespace gone), pid *"),
-            *("*_ ERROR at teardown of test_mounts _*", said, "mount /*", "mount /*"),
-            *("*_ ERROR at teardown of test_fifo _*", said, "FIFO */e6/pipe"),
-            *("*_ ERROR at teardown of test_thread _*", said, "thread 'sleeper', at *threading.py:*"),
-            *("*_ ERROR at teardown of test_executor _*", said, "thread 'pluginexec-*"),
-            *("*_ ERROR at teardown of test_failure_and_leak _*", said, "FIFO */e9/pipe"),
+            *("*_ ERROR at teardown of test_container_in_the_namespace _*", left, "container left (*), running"),
+            *("*_ ERROR at teardown of test_container_elsewhere _*", left, "container far (namespace elsewhere)"),
+            *("*_ ERROR at teardown of test_container_without_a_task _*", left, "container idle (*), without a task"),
+            *("*_ ERROR at teardown of test_shim _*", left, "shim of lost (namespace gone), pid *"),
+            *("*_ ERROR at teardown of test_mounts _*", left, "mount /*", "mount /*"),
+            *("*_ ERROR at teardown of test_fifo _*", left, "FIFO */e6/pipe"),
+            *("*_ ERROR at teardown of test_thread _*", left, "thread 'sleeper', at *threading.py:*"),
+            *("*_ ERROR at teardown of test_executor _*", left, "thread 'pluginexec-*"),
+            *("*_ ERROR at teardown of test_failure_and_leak _*", left, "FIFO */e9/pipe"),
             "*_ test_failure_and_leak _*",
         ]
     )
-    inner.see_nothing_left()
+    inner.check_nothing_left()
     assert str(inner.path) not in Path("/proc/self/mountinfo").read_text()
-
-
-def test_a_worker_of_a_pool_is_no_leak_and_a_thread_that_ends_in_time_is_not() -> None:
-    before = threading.enumerate()
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(int).result()
-        assert leaks.threads_beyond(before) == []
-    end = threading.Event()
-    thread = threading.Thread(target=lambda: end.wait())
-    thread.start()
-    assert leaks.threads_beyond(before) == [thread]
-    end.set()
-    assert leaks.remaining(lambda: leaks.threads_beyond(before), PATIENCE) == []
-
-
-def test_a_thread_that_runs_an_installed_package_is_no_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, end = threading.enumerate(), threading.Event()
-    thread = threading.Thread(target=lambda: end.wait())
-    thread.start()
-    try:
-        assert leaks.threads_beyond(before) == [thread]
-        monkeypatch.setattr(leaks, "_INSTALLED", (str(Path(__file__).parent),))
-        assert leaks.threads_beyond(before) == []
-        monkeypatch.setattr(leaks, "_OURS", str(Path(__file__).parent))
-        assert leaks.threads_beyond(before) == [thread]
-    finally:
-        end.set()
-        thread.join()

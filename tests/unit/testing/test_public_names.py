@@ -33,6 +33,6 @@ def test_each_public_name_and_its_members_have_a_docstring(name: str) -> None:
 
 
 def test_a_root_file_system_is_made_without_pytest() -> None:
-    """Whoever shows a plugin without testing anything, as our demo, has none."""
+    """The demo runs a plugin without testing anything, where pytest is not installed."""
     script = "import sys; from pluginexec.testing.rootfs import make_rootfs; sys.exit('pytest' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60, env=environment())
