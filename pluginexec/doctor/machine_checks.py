@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 
 from pluginexec.containerd.ctr import Subprocesses
+from pluginexec.containerd.programs import find_program
 from pluginexec.containerd.versions import TRIED, series
-from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.daemon.target import Target
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, requirement_status
 from pluginexec.errors import PluginExecError
 from pluginexec.linux import machine
 
@@ -30,45 +32,47 @@ INSTALL = "install it (Debian: apt-get install containerd runc)"
 _PIDFD, _EXIT_INFO = (5, 3), (6, 15)
 
 
-def check_user(place: Place) -> Check:
+def check_user(target: Target) -> Check:
     """Check for root and the required capabilities."""
     if os.geteuid() != 0:
-        return Check("user", place.needed(), f"user {os.geteuid()}, not root", "run as root, for example with sudo")
+        return Check(
+            "user", requirement_status(target), f"user {os.geteuid()}, not root", "run as root, for example with sudo"
+        )
     effective = machine.capabilities()
     missing = [name for name, bit in NEEDED.items() if not effective >> bit & 1]
     if missing:
         remedy = "run where root has them; in a container, for example with docker run --privileged"
-        return Check("user", place.needed(), f"root, without the capabilities {', '.join(missing)}", remedy)
+        return Check("user", requirement_status(target), f"root, without the capabilities {', '.join(missing)}", remedy)
     return Check("user", OK, "root, with the required capabilities")
 
 
-def check_python(place: Place) -> Check:
+def check_python(target: Target) -> Check:
     """Report the versions of Python and psutil."""
     return Check("python", OK, f"{platform.python_version()} at {sys.executable}, psutil {psutil.__version__}")
 
 
-def check_ctr(place: Place) -> Check:
+def check_ctr(target: Target) -> Check:
     """Check for ``ctr``, which everything needs."""
     return _program("ctr", FAILURE, tried=True)
 
 
-def check_containerd(place: Place) -> Check:
+def check_containerd(target: Target) -> Check:
     """Check for the program of a private containerd."""
-    return _program("containerd", place.needed(), tried=True)
+    return _program("containerd", requirement_status(target), tried=True)
 
 
-def check_shim(place: Place) -> Check:
+def check_shim(target: Target) -> Check:
     """Check for the shim, which containerd starts for each plugin."""
-    return _program("containerd-shim-runc-v2", place.needed(), tried=True, name="shim")
+    return _program("containerd-shim-runc-v2", requirement_status(target), tried=True, name="shim")
 
 
-def check_runc(place: Place) -> Check:
+def check_runc(target: Target) -> Check:
     """Check for the OCI runtime."""
-    return _program("runc", place.needed(), tried=False)
+    return _program("runc", requirement_status(target), tried=False)
 
 
 def _program(program: str, if_missing: str, *, tried: bool, name: str = "") -> Check:
-    result = machine.find_program(program)
+    result = find_program(program)
     name = name or program
     if result.path is None:
         return Check(name, if_missing, f"no {program} on the PATH", INSTALL)
@@ -85,7 +89,7 @@ def _program(program: str, if_missing: str, *, tried: bool, name: str = "") -> C
     return Check(name, OK, f"{result.version} at {result.path}" + (", a tested series" if tried else ""))
 
 
-def check_helpers(place: Place) -> Check:
+def check_helpers(target: Target) -> Check:
     """Check for the programs that the logger runs, and for ``setpriv``, which ends ``ctr events`` with this process."""
     required = [name for name in ("sh", "cat") if not shutil.which(name, path=LOGGER_PATH)]
     optional = [name for name in ("flock", "timeout", "sleep") if not shutil.which(name, path=LOGGER_PATH)]
@@ -108,7 +112,7 @@ def _setpriv_works() -> bool:
         return False
 
 
-def check_kernel(place: Place) -> Check:
+def check_kernel(target: Target) -> Check:
     """Check the kernel version."""
     release = os.uname().release
     version = machine.kernel_version(release)
@@ -121,7 +125,7 @@ def check_kernel(place: Place) -> Check:
     return Check("kernel", OK, f"{release}; exit codes that containerd forgot can be read from the kernel")
 
 
-def check_cgroups(place: Place) -> Check:
+def check_cgroups(target: Target) -> Check:
     """Check for the cgroup controllers that limits and pausing need."""
     version, controllers = machine.cgroup_version(), machine.cgroup_controllers()
     if not version:
@@ -133,7 +137,7 @@ def check_cgroups(place: Place) -> Check:
     return Check("cgroups", OK, f"version {version}, with {', '.join(CONTROLLERS)}")
 
 
-def check_namespaces(place: Place) -> Check:
+def check_namespaces(target: Target) -> Check:
     """Check for the namespaces that plugins need."""
     missing = [name for name in NAMESPACES if not Path(f"/proc/self/ns/{name}").is_symlink()]
     if missing:

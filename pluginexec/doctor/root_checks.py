@@ -12,7 +12,8 @@ from pathlib import Path
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.versions import TRIED, series
 from pluginexec.daemon.private import choose, directory, private_address
-from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.daemon.target import Target
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.smoke_test import SCRATCH_PREFIX
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.records import Records, is_alive
@@ -27,15 +28,15 @@ _RECONCILE = (
 )
 
 
-def check_socket(place: Place) -> Check:
+def check_socket(target: Target) -> Check:
     """Check which containerd is used, and whether it answers."""
-    chosen = choose(place.address).address
-    if place.listening is None:
-        private = private_address(place.root)  # raises if the path is too long for a socket
+    chosen = choose(target.address).address
+    if target.listening is None:
+        private = private_address(target.root)  # raises if the path is too long for a socket
         return Check("socket", OK, f"no containerd at {chosen}; a private one will be started at {private}")
-    address = place.listening.address
+    address = target.listening.address
     try:
-        version = place.listening.new_client(place.namespace).server_version()
+        version = target.listening.new_client(target.namespace).server_version()
     except PluginExecError as error:
         remedy = error.hint or f"restart the containerd at {address}, or choose another with --address"
         return Check("socket", FAILURE, f"{address}: {error}", remedy)
@@ -47,9 +48,9 @@ def check_socket(place: Place) -> Check:
     return Check("socket", OK, f"containerd {version} answers at {address}{why}")
 
 
-def check_root(place: Place) -> Check:
+def check_root(target: Target) -> Check:
     """Check the root directory: type, permissions and free space."""
-    root, existing = place.root, machine.existing_parent(place.root)
+    root, existing = target.root, machine.existing_parent(target.root)
     if not existing.is_dir():
         return Check("root", FAILURE, f"{existing} is not a directory", "choose another with --root")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -64,25 +65,25 @@ def check_root(place: Place) -> Check:
     return Check("root", OK, found)
 
 
-def check_users(place: Place) -> Check:
+def check_users(target: Target) -> Check:
     """Check which processes use the root or supervise its private containerd."""
-    holders = machine.lock_holders(place.root / "lock")
+    holders = machine.lock_holders(target.root / "lock")
     exclusive = [holder for holder in holders if holder.exclusive]
     if exclusive:
         message = f"{_processes(exclusive)} uses the root exclusively (an executor without shared=True)"
         return Check("users", WARNING, message, "end it, or choose another root with --root")
-    supervising = machine.lock_holders(directory(place.root) / "lock")
+    supervising = machine.lock_holders(directory(target.root) / "lock")
     parts = [
-        "serve supervises its plugins" if machine.serve_runs(place.root) else "",
+        "serve supervises its plugins" if machine.serve_runs(target.root) else "",
         f"used by {_processes(holders)}" if holders else "",
         f"containerd supervised by {_processes(supervising)}" if supervising else "",
     ]
     return Check("users", OK, "; ".join(part for part in parts if part) or "not in use by any process")
 
 
-def check_records(place: Place) -> Check:
+def check_records(target: Target) -> Check:
     """Check for plugins that have exited without a record of it, and for unreadable records."""
-    records = Records(place.root)
+    records = Records(target.root)
     ended, broken, ids = [], [], records.ids()
     for id in ids:
         try:
@@ -104,50 +105,50 @@ def check_records(place: Place) -> Check:
     return Check("plugins", OK, f"{len(ids)} in total")
 
 
-def check_containers(place: Place) -> Check:
+def check_containers(target: Target) -> Check:
     """Check for stopped containers that no process is cleaning up."""
-    if place.listening is None:
+    if target.listening is None:
         return Check("containers", OK, "none, because no containerd is running")
-    client = place.listening.new_client(place.namespace)
+    client = target.listening.new_client(target.namespace)
     containers = client.containers()
     tasks = client.tasks()  # after containers(): a new container must not seem to have no task
     ended = [
-        id for id in containers if (id not in tasks or tasks[id].state is TaskState.STOPPED) and not _in_use(place, id)
+        id for id in containers if (id not in tasks or tasks[id].state is TaskState.STOPPED) and not _in_use(target, id)
     ]
-    known = [id for id in ended if _is_known(place, id)]
+    known = [id for id in ended if _is_known(target, id)]
     foreign = [id for id in ended if id not in known]
     if foreign:
-        command = f"ctr -a {place.listening.address} -n {place.namespace} containers rm {' '.join(foreign[:_SHOWN])}"
+        command = f"ctr -a {target.listening.address} -n {target.namespace} containers rm {' '.join(foreign[:_SHOWN])}"
         message = f"stopped, without files in this root: {_some(foreign)}"
         return Check("containers", WARNING, message, f"if they belong to no other root: {command}")
     if known:
         return Check("containers", WARNING, f"stopped, not cleaned up: {_some(known)}", _RECONCILE)
-    return Check("containers", OK, f"{len(tasks)} running in namespace {place.namespace}, none stale")
+    return Check("containers", OK, f"{len(tasks)} running in namespace {target.namespace}, none stale")
 
 
-def _is_known(place: Place, id: str) -> bool:
-    return (place.root / "containers" / id).exists() or Records(place.root).directory(id).exists()
+def _is_known(target: Target, id: str) -> bool:
+    return (target.root / "containers" / id).exists() or Records(target.root).directory(id).exists()
 
 
-def _in_use(place: Place, id: str) -> bool:
-    locks = (place.root / "containers" / id / "attached", place.root / "plugins" / id / "lock")
+def _in_use(target: Target, id: str) -> bool:
+    locks = (target.root / "containers" / id / "attached", target.root / "plugins" / id / "lock")
     return any(machine.lock_holders(lock) for lock in locks)
 
 
-def check_leftovers(place: Place) -> Check:
+def check_leftovers(target: Target) -> Check:
     """Check for FIFOs and loggers without a plugin, and for leftovers of a killed doctor."""
-    scratch = sorted(place.root.glob(f"{SCRATCH_PREFIX}*"))
+    scratch = sorted(target.root.glob(f"{SCRATCH_PREFIX}*"))
     if scratch:
         return Check("leftovers", WARNING, f"left by a killed doctor: {_some(map(str, scratch))}", _removal(scratch[0]))
-    live = _live_ids(place)
-    loggers = [pid for pid, id in _lone_loggers(place.root) if live is not None and id not in live]
+    live = _live_ids(target)
+    loggers = [pid for pid, id in _lone_loggers(target.root) if live is not None and id not in live]
     if loggers:
         message = f"loggers without a plugin: pids {_some(map(str, loggers))}"
         return Check("leftovers", WARNING, message, f"kill -9 {' '.join(map(str, loggers[:_SHOWN]))}")
-    fifos = [id for id in _with_fifos(place.root) if live is not None and id not in live and not _in_use(place, id)]
-    orphaned = [id for id in fifos if not Records(place.root).directory(id).exists()]
+    fifos = [id for id in _with_fifos(target.root) if live is not None and id not in live and not _in_use(target, id)]
+    orphaned = [id for id in fifos if not Records(target.root).directory(id).exists()]
     if orphaned:
-        where = " ".join(str(place.root / "containers" / id) for id in orphaned[:_SHOWN])
+        where = " ".join(str(target.root / "containers" / id) for id in orphaned[:_SHOWN])
         remedy = f"'pluginexec restore' reads their output; or rm -r {where}"
         return Check("leftovers", WARNING, f"FIFOs without a container: {_some(orphaned)}", remedy)
     return Check("leftovers", OK, "none")
@@ -158,11 +159,11 @@ def _removal(scratch: Path) -> str:
     return f"rm -r {scratch}" if not pids else f"wait until {_processes(pids)} has exited"
 
 
-def _live_ids(place: Place) -> set[str] | None:
+def _live_ids(target: Target) -> set[str] | None:
     """Return the ids that containerd has, or ``None`` if it cannot be asked: then any of them may be running."""
-    if place.listening is None:
+    if target.listening is None:
         return None
-    client: Client = place.listening.new_client(place.namespace)
+    client: Client = target.listening.new_client(target.namespace)
     with contextlib.suppress(PluginExecError):
         return {*client.containers(), *client.tasks()}
     return None

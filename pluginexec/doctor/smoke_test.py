@@ -14,7 +14,8 @@ from pathlib import Path
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.private import choose, private_address
-from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.daemon.target import Target
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.elf import GREETING, tiny_program
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown, one_line
 from pluginexec.executor.executor import Executor
@@ -45,10 +46,10 @@ class _Output:
         pass
 
 
-def check_plugin(place: Place) -> Check:
+def check_plugin(target: Target) -> Check:
     """Run a tiny plugin, and report how long it took."""
     try:
-        seconds = run_tiny_plugin(place.address, place.root)
+        seconds = run_tiny_plugin(target.address, target.root)
     except NotTried as error:
         return Check("plugin", WARNING, f"not tried: {error}", error.hint or "")
     except PluginExecError as error:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec import __version__
+from pluginexec.containerd.programs import find_program
 from pluginexec.daemon.private import choose, is_private, private_address
-from pluginexec.doctor.check import Place
+from pluginexec.daemon.target import Target
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import DRIVERS
@@ -19,33 +20,33 @@ from pluginexec.linux import machine
 
 def facts(address: str | None, namespace: str, root: Path) -> dict[str, Any]:
     """Return all that ``info`` tells; a version that cannot be found out is empty."""
-    place = Place.of(address, namespace, root)
-    used = _address(place)
+    target = Target.of(address, namespace, root)
+    used = _address(target)
     return {
         "version": __version__,
         "root": root,
         "namespace": namespace,
         "address": used,
         "private": is_private(used, root),
-        "listening": place.listening is not None,
+        "listening": target.listening is not None,
         "serve": machine.serve_runs(root),
         **_count(Host(root)),
         "log_driver": DRIVERS[0],
-        "containerd_version": _server_version(place),
-        "ctr_version": machine.find_program("ctr").version,
-        "runc_version": machine.find_program("runc").version,
+        "containerd_version": _server_version(target),
+        "ctr_version": find_program("ctr").version,
+        "runc_version": find_program("runc").version,
         "kernel": os.uname().release,
         "cgroup_version": machine.cgroup_version(),
     }
 
 
-def _address(place: Place) -> str:
+def _address(target: Target) -> str:
     """Return where the next command finds containerd: where one listens, else where it starts one."""
-    if place.listening:
-        return place.listening.address
+    if target.listening:
+        return target.listening.address
     with contextlib.suppress(PluginExecError):  # the root's path is too long for a socket
-        return private_address(place.root)
-    return choose(place.address).address
+        return private_address(target.root)
+    return choose(target.address).address
 
 
 def _count(host: Host) -> dict[str, int]:
@@ -57,8 +58,8 @@ def _count(host: Host) -> dict[str, int]:
     return counts
 
 
-def _server_version(place: Place) -> str:
-    if place.listening:
+def _server_version(target: Target) -> str:
+    if target.listening:
         with contextlib.suppress(PluginExecError):
-            return place.listening.new_client(place.namespace).server_version()
+            return target.listening.new_client(target.namespace).server_version()
     return ""

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from pluginexec.containerd.ctr import Subprocesses
-from pluginexec.errors import PluginExecError
-
-_VERSION = re.compile(r"(?<![\w./])v?[0-9]+\.[0-9]+[!-~]*")
-_VERSION_TIMEOUT = 5.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOCK = re.compile(r"FLOCK +ADVISORY +(READ|WRITE) +(-?[0-9]+) +([0-9a-f]+):([0-9a-f]+):([0-9]+) ")
-# How each program is asked for its version.
-_ASK = {"containerd-shim-runc-v2": "-v"}
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program on the ``PATH``; ``path`` is ``None`` if there is none, ``version`` is empty if it told none."""
-
-    name: str
-    path: str | None
-    version: str
 
 
 @dataclass(frozen=True)
@@ -38,21 +21,6 @@ class Holder:
     pid: int
     name: str
     exclusive: bool
-
-
-def find_program(name: str) -> Program:
-    """Find a program, and ask for its version."""
-    path = shutil.which(name)
-    return Program(name, path, _version(path, _ASK.get(name, "--version")) if path else "")
-
-
-def _version(path: str, flag: str) -> str:
-    try:
-        completed = Subprocesses().run([path, flag], _VERSION_TIMEOUT)
-    except PluginExecError:
-        return ""
-    found = _VERSION.search(completed.stdout)
-    return found[0] if found and completed.returncode == 0 else ""
 
 
 def kernel_version(release: str) -> tuple[int, int]:
@@ -134,7 +102,7 @@ def _name(pid: int) -> str:
 
 
 def serve_runs(root: Path) -> bool:
-    """Tell whether ``pluginexec serve`` keeps the plugins of a root."""
+    """Return whether ``pluginexec serve`` supervises the plugins of a root."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(str(root / "serve.sock"))

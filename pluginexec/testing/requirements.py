@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
-from pluginexec.doctor.check import FAILURE, Place
+from pluginexec.daemon.target import Target
+from pluginexec.doctor.check import FAILURE
 from pluginexec.doctor.machine_checks import INSTALL, check_cgroups, check_kernel, check_namespaces, check_user
 from pluginexec.testing.options import Settings
 
@@ -19,9 +20,9 @@ def missing_requirement(settings: Settings) -> str | None:
     if listening and not listening.listens():
         return f"no containerd listens at {settings.address}: start it, or drop pluginexec_address"
     # A containerd that listens may have what this process lacks, but the user matters in any case.
-    place = Place(settings.address, "default", Path("/"), None)
+    target = Target(settings.address, "default", Path("/"), None)
     for check in _CHECKS:
-        found = check(place)
+        found = check(target)
         if found.status == FAILURE:
             return f"{found.found}: {found.remedy}"
     private = () if listening else ("containerd", "containerd-shim-runc-v2")

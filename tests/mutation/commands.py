@@ -12,7 +12,7 @@ COMMANDS = (
     # What is in the way of a create, and what a failed one leaves.
     Guard(
         "what a start without an answer left is removed only if that start made it",
-        "pluginexec.executor.lifecycle:Lifecycle._remove_half_made.remove",
+        "pluginexec.executor.lifecycle:Lifecycle.remove_half_made.remove",
         "_ANY in marks or not self._client.is_unmarked(id, *sorted(marks))",
         "True",
         "tests/integration/executor/test_lifecycle.py::test_a_start_without_an_answer_does_not_end_somebody_elses_plugin_of_that_id",
@@ -20,7 +20,7 @@ COMMANDS = (
     ),
     Guard(
         "a stale container is removed",
-        "pluginexec.executor.lifecycle:Lifecycle._make_way",
+        "pluginexec.executor.lifecycle:Lifecycle._remove_obstacle",
         "self._remove_stale(id)",
         "raise error",
         "tests/integration/executor/test_lifecycle.py::test_a_stale_container_is_replaced[without files-stopped]",
@@ -28,7 +28,7 @@ COMMANDS = (
     ),
     Guard(
         "stale state of the runtime is removed",
-        "pluginexec.executor.lifecycle:Lifecycle._make_way",
+        "pluginexec.executor.lifecycle:Lifecycle._remove_obstacle",
         "self._client.delete_runtime_state(id, self._root.runtime_root)",
         "raise error",
         "tests/integration/executor/test_lifecycle.py::"
@@ -63,7 +63,7 @@ COMMANDS = (
     Guard(
         "an id waits for the commands of an executor that was killed",
         "pluginexec.executor.executor:Executor._starting",
-        "self._orphans.wait(id)",
+        "self._in_flight.wait(id)",
         "pass",
         "tests/faults/test_own_death.py::test_an_id_whose_ctr_run_goes_on_is_not_created_twice",
         "DID NOT RAISE AlreadyExists",

@@ -15,8 +15,8 @@ EXITS = (
     Guard(
         "only the pid that we know ends a plugin",
         "pluginexec.executor.plugins:PluginTable.match_exit",
-        "plugin is None or plugin.state is not State.RUNNING or plugin.pid != event.pid",
-        "plugin is None or plugin.state is not State.RUNNING",
+        "plugin.pid != event.pid",
+        "False",
         f"{LIVES}::test_a_late_duplicate_of_an_earlier_exit_does_not_end_the_next_life",
         "False = is_running",
     ),
@@ -31,8 +31,8 @@ EXITS = (
     Guard(
         "a second report of an exit counts for nothing",
         "pluginexec.executor.plugins:PluginTable.match_exit",
-        "plugin is None or plugin.state is not State.RUNNING or plugin.pid != event.pid",
-        "plugin is None or plugin.pid != event.pid",
+        "plugin.state is not State.RUNNING",
+        "False",
         "tests/unit/executor/test_plugins.py::test_a_second_exit_event_ends_nothing",
         r"assert SupervisedPlugin\(.* is None",
     ),
@@ -71,7 +71,7 @@ EXITS = (
     # Ends that no event tells.
     Guard(
         "an end that no event told is looked for",
-        "pluginexec.executor.executor:Executor._look",
+        "pluginexec.executor.reconciler:Reconciler.reconcile",
         "self._table.exited()",
         "self._table.exited()[:0]",
         f"{RECONCILE}::test_an_exit_is_not_lost_with_the_event_stream[code from the kernel-19]",
@@ -79,7 +79,7 @@ EXITS = (
     ),
     Guard(
         "the kernel tells of an end while the events hang",
-        "pluginexec.linux.pidfd:ExitWatcher.add",
+        "pluginexec.executor.exit_watcher:ExitWatcher.add",
         "self._epoll.register(init.pidfd, select.EPOLLIN | select.EPOLLONESHOT)",
         "pass",
         f"{RECONCILE}::test_an_exit_is_not_lost_with_the_event_stream[code from containerd-19]",
@@ -87,8 +87,8 @@ EXITS = (
     ),
     Guard(
         "a stream of events that missed an exit is replaced",
-        "pluginexec.executor.executor:Executor._look",
-        "self._client.distrust_events()",
+        "pluginexec.executor.reconciler:Reconciler.reconcile",
+        "self._replace_events()",
         "pass",
         f"{RECONCILE}::test_the_stream_that_missed_an_exit_is_replaced",
         "another stream did not come true",
@@ -145,8 +145,8 @@ EXITS = (
     Guard(
         "the id is free before the handler is told",
         "pluginexec.executor.exits:ExitProcessor._work",
-        "self._forget(plugin)\nself._tell(plugin.id, status)",
-        "self._tell(plugin.id, status)\nself._forget(plugin)",
+        "self._remove(plugin)\nself._call_handler(plugin.id, status)",
+        "self._call_handler(plugin.id, status)\nself._remove(plugin)",
         "tests/unit/executor/test_exits.py::test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told",
         "'handle x with a record' != 'forget",
     ),

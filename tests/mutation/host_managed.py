@@ -10,7 +10,7 @@ KEPT = (
         "pluginexec.host.managed.store:_remove_tree",
         "unmount_below(directory)",
         "True",
-        "tests/unit/host/managed/test_store.py::test_what_is_mounted_in_a_plugin_is_not_deleted_with_it",
+        "tests/integration/host/managed/test_store.py::test_what_is_mounted_in_a_plugin_is_not_deleted_with_it",
         "cannot be removed: Device or resource busy",
     ),
     Guard(

@@ -18,7 +18,7 @@ MANAGED = (
     ),
     Guard(
         "no link of a tar leads out of its directory",
-        "pluginexec.managed.bundle:_Target._place",
+        "pluginexec.managed.bundle:_Target._resolve",
         "path.is_symlink()",
         "False",
         "tests/integration/managed/test_bundle.py::test_nothing_of_a_tar_comes_elsewhere[a relative link]",
@@ -35,14 +35,14 @@ MANAGED = (
     Guard(
         "a plugin that runs already is not started again under its own feet",
         "pluginexec.managed.plugin:ManagedPlugin.enable",
-        "self._runner.take_over()",
+        "self._container.take_over()",
         "False",
         f"{PLUGIN}::test_one_that_an_earlier_process_has_left_is_not_started_twice_and_can_be_disabled",
         "Regex pattern did not match",
     ),
     Guard(
         "a plugin that could not be enabled is ended",
-        "pluginexec.managed.activation:PluginRunner._greeted",
+        "pluginexec.managed.container:AttachedContainer.abort",
         "self._executor.stop(self._id, ABORT_TIMEOUT)",
         "pass",
         f"{PLUGIN}::test_a_plugin_that_implements_something_else_is_refused",

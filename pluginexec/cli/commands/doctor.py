@@ -13,7 +13,8 @@ from pluginexec.cli.foreground import Signals
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.output import format_option, print_rows, put
 from pluginexec.cli.progress import progress
-from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.daemon.target import Target
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.run import run_checks
 
 FIELDS = ("name", "status", "found", "remedy")
@@ -33,17 +34,17 @@ def command(settings: Settings, format: str) -> int:
     """
     results: list[Check] = []
     with Signals():
-        place = Place.of(settings.address, settings.namespace, settings.root)
+        target = Target.of(settings.address, settings.namespace, settings.root)
         if format == "table":
-            _print_screen(_collected(place, results))
+            _print_screen(_collected(target, results))
             _print_verdict(results)
         else:
-            print_rows((asdict(check) for check in _collected(place, results)), format, [])
+            print_rows((asdict(check) for check in _collected(target, results)), format, [])
     return int(any(check.status == FAILURE for check in results))
 
 
-def _collected(place: Place, results: list[Check]) -> Iterator[Check]:
-    checks = run_checks(place)
+def _collected(target: Target, results: list[Check]) -> Iterator[Check]:
+    checks = run_checks(target)
     while True:
         with progress("checking this host"):
             check = next(checks, None)

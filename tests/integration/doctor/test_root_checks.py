@@ -24,8 +24,9 @@ from pluginexec import (
     Remote,
 )
 from pluginexec.containerd.client import Client
+from pluginexec.daemon.target import Target
 from pluginexec.doctor import root_checks, run
-from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.types import TaskState
 from tests.support.embedded import NOBODY, short_root
 from tests.support.harness import Buffer, wait_until
@@ -39,20 +40,20 @@ def root(no_leaks: None) -> Iterator[Path]:
 
 
 @pytest.fixture
-def place(clean_namespace: None, containerd: Containerd, root_dir: Path) -> Place:
+def target(clean_namespace: None, containerd: Containerd, root_dir: Path) -> Target:
     """Where all is well: the tests' containerd, and a root without plugins."""
-    return Place.of(containerd.address, PLUGIN_NAMESPACE, root_dir)
+    return Target.of(containerd.address, PLUGIN_NAMESPACE, root_dir)
 
 
 @pytest.fixture
-def nowhere(root: Path) -> Place:
+def nowhere(root: Path) -> Target:
     """Where nothing listens."""
-    return Place.of(NOBODY, PLUGIN_NAMESPACE, root)
+    return Target.of(NOBODY, PLUGIN_NAMESPACE, root)
 
 
 @pytest.fixture
-def plugins(place: Place, containerd: Containerd, new_id: Callable[[], str], shell: Any) -> Plugins:
-    return Plugins(place.root, containerd.address, new_id, shell)
+def plugins(target: Target, containerd: Containerd, new_id: Callable[[], str], shell: Any) -> Plugins:
+    return Plugins(target.root, containerd.address, new_id, shell)
 
 
 def kill(plugins: Plugins, id: str, client: Client) -> None:
@@ -64,9 +65,11 @@ def kill(plugins: Plugins, id: str, client: Client) -> None:
 # The socket and the root
 
 
-def test_the_containerd_that_listens_is_named_and_where_none_does_the_private_one(place: Place, nowhere: Place) -> None:
-    assert place.listening
-    assert f"answers at {place.listening.address}" in root_checks.check_socket(place).found
+def test_the_containerd_that_listens_is_named_and_where_none_does_the_private_one(
+    target: Target, nowhere: Target
+) -> None:
+    assert target.listening
+    assert f"answers at {target.listening.address}" in root_checks.check_socket(target).found
     check = root_checks.check_socket(nowhere)
     said = f"no containerd at {NOBODY}; a private one will be started at {nowhere.root}/containerd/containerd.sock"
     assert (check.status, check.found) == (OK, said)
@@ -75,53 +78,55 @@ def test_the_containerd_that_listens_is_named_and_where_none_does_the_private_on
 def test_a_private_one_that_listens_is_used(containerd: Containerd, root: Path) -> None:
     (root / "containerd").symlink_to(Path(containerd.address).parent)
     try:
-        place = Place.of(NOBODY, PLUGIN_NAMESPACE, root)
-        assert place.listening == Remote(containerd.address)
-        assert f"(none at {NOBODY})" in root_checks.check_socket(place).found
+        target = Target.of(NOBODY, PLUGIN_NAMESPACE, root)
+        assert target.listening == Remote(containerd.address)
+        assert f"(none at {NOBODY})" in root_checks.check_socket(target).found
     finally:
         (root / "containerd").unlink()
 
 
 def test_a_containerd_that_hangs_or_is_of_a_series_never_tested_is_reported(
-    place: Place, root: Path, monkeypatch: pytest.MonkeyPatch
+    target: Target, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = str(root / "socket")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        check = root_checks.check_socket(Place.of(address, PLUGIN_NAMESPACE, root))
+        check = root_checks.check_socket(Target.of(address, PLUGIN_NAMESPACE, root))
     assert (check.status, check.found.startswith(f"{address}: ")) == (FAILURE, True)
     assert check.remedy
     monkeypatch.setattr(root_checks, "TRIED", ("0.1",))
-    check = root_checks.check_socket(place)
+    check = root_checks.check_socket(target)
     assert (check.status, "has not been tested with pluginexec" in check.found) == (WARNING, True)
 
 
-def test_a_root_too_long_for_a_socket_does_not_matter_where_a_containerd_listens(place: Place, tmp_path: Path) -> None:
+def test_a_root_too_long_for_a_socket_does_not_matter_where_a_containerd_listens(
+    target: Target, tmp_path: Path
+) -> None:
     long = tmp_path / ("x" * 100)
-    assert run.run_check(root_checks.check_socket, replace(place, root=long)).status == OK
+    assert run.run_check(root_checks.check_socket, replace(target, root=long)).status == OK
 
 
-def test_a_root_on_a_full_file_system_is_reported(place: Place, tmp_path: Path) -> None:
+def test_a_root_on_a_full_file_system_is_reported(target: Target, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir(0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", tmp_path / "small"], check=True)
     try:
-        small = root_checks.check_root(replace(place, root=tmp_path / "small"))
+        small = root_checks.check_root(replace(target, root=tmp_path / "small"))
     finally:
         subprocess.run(["umount", tmp_path / "small"], check=True)
     assert (small.status, small.found) == (WARNING, f"{tmp_path}/small, on tmpfs, 1 MiB free")
 
 
-def test_who_uses_the_root_is_reported_and_who_uses_it_exclusively_is_a_warning(place: Place, remote: Remote) -> None:
-    assert root_checks.check_users(place).found == "not in use by any process"
-    with Executor(place.root, remote, shared=True), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as serve:
-        serve.bind(str(place.root / "serve.sock"))
-        check = root_checks.check_users(place)
+def test_who_uses_the_root_is_reported_and_who_uses_it_exclusively_is_a_warning(target: Target, remote: Remote) -> None:
+    assert root_checks.check_users(target).found == "not in use by any process"
+    with Executor(target.root, remote, shared=True), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as serve:
+        serve.bind(str(target.root / "serve.sock"))
+        check = root_checks.check_users(target)
         assert check.status == OK
         assert "serve supervises its plugins; used by" in check.found
         assert f"(pid {os.getpid()})" in check.found
-    with Executor(place.root, remote):
-        check = root_checks.check_users(place)
+    with Executor(target.root, remote):
+        check = root_checks.check_users(target)
     assert (check.status, f"(pid {os.getpid()}) uses the root exclusively" in check.found) == (WARNING, True)
 
 
@@ -129,34 +134,34 @@ def test_who_uses_the_root_is_reported_and_who_uses_it_exclusively_is_a_warning(
 
 
 def test_a_plugin_that_ended_unseen_is_reported_until_it_is_reconciled(
-    place: Place, plugins: Plugins, client: Client
+    target: Target, plugins: Plugins, client: Client
 ) -> None:
     id = plugins.run()
-    assert root_checks.check_records(place) == Check("plugins", OK, "1 in total")
-    assert root_checks.check_containers(place).status == OK
+    assert root_checks.check_records(target) == Check("plugins", OK, "1 in total")
+    assert root_checks.check_containers(target).status == OK
     kill(plugins, id, client)
-    for check in (root_checks.check_records(place), root_checks.check_containers(place)):
+    for check in (root_checks.check_records(target), root_checks.check_containers(target)):
         assert (check.status, id in check.found, "pluginexec ps -a" in check.remedy) == (WARNING, True, True)
     with plugins.records.lock(id):  # another process is doing that
-        assert root_checks.check_records(place).status == root_checks.check_containers(place).status == OK
+        assert root_checks.check_records(target).status == root_checks.check_containers(target).status == OK
     plugins.host.reconcile(id)
-    assert root_checks.check_records(place).status == root_checks.check_containers(place).status == OK
+    assert root_checks.check_records(target).status == root_checks.check_containers(target).status == OK
 
 
-def test_a_record_that_cannot_be_read_is_reported_and_the_remedy_removes_it(place: Place, plugins: Plugins) -> None:
+def test_a_record_that_cannot_be_read_is_reported_and_the_remedy_removes_it(target: Target, plugins: Plugins) -> None:
     id = plugins.create()
     (plugins.records.directory(id) / "state.json").write_text("{")
-    check = root_checks.check_records(place)
+    check = root_checks.check_records(target)
     assert (check.status, id in check.found) == (WARNING, True)
     subprocess.run(shlex.split(check.remedy), check=True)
-    assert root_checks.check_records(place) == Check("plugins", OK, "0 in total")
+    assert root_checks.check_records(target) == Check("plugins", OK, "0 in total")
 
 
 def test_an_ended_container_of_no_plugin_here_is_reported_and_the_remedy_removes_it(
-    place: Place, plugins: Plugins, client: Client, tmp_path: Path
+    target: Target, plugins: Plugins, client: Client, tmp_path: Path
 ) -> None:
     id = plugins.run()
-    elsewhere = replace(place, root=tmp_path / "elsewhere")
+    elsewhere = replace(target, root=tmp_path / "elsewhere")
     assert root_checks.check_containers(elsewhere).status == OK  # it runs: another root's
     kill(plugins, id, client)
     check = root_checks.check_containers(elsewhere)
@@ -167,36 +172,36 @@ def test_an_ended_container_of_no_plugin_here_is_reported_and_the_remedy_removes
 
 
 def test_fifos_without_a_container_are_reported_and_those_in_use_are_not(
-    place: Place, remote: Remote, id: str, shell: Any, client: Client
+    target: Target, remote: Remote, id: str, shell: Any, client: Client
 ) -> None:
-    with Executor(place.root, remote, shared=True) as executor:
+    with Executor(target.root, remote, shared=True) as executor:
         executor.create(id, shell(id, "exec sleep 1000"), Buffer(), Buffer())
-        assert root_checks.check_leftovers(place).status == OK
-    assert root_checks.check_leftovers(place).status == OK  # it runs, and its output waits there
+        assert root_checks.check_leftovers(target).status == OK
+    assert root_checks.check_leftovers(target).status == OK  # it runs, and its output waits there
     client.delete_task(id, force=True)
     client.delete_container(id)
-    check = root_checks.check_leftovers(place)
+    check = root_checks.check_leftovers(target)
     assert (check.status, id in check.found) == (WARNING, True)
-    assert root_checks.check_leftovers(replace(place, listening=None)).status == OK  # containerd cannot be asked
+    assert root_checks.check_leftovers(replace(target, listening=None)).status == OK  # containerd cannot be asked
     assert "'pluginexec restore'" in check.remedy
     subprocess.run(shlex.split(check.remedy.partition("; or ")[2]), check=True)
-    assert not (place.root / "containers" / id).exists()
-    wait_until(lambda: root_checks.check_leftovers(place).status == OK, "the end of the logger, whose files are gone")
+    assert not (target.root / "containers" / id).exists()
+    wait_until(lambda: root_checks.check_leftovers(target).status == OK, "the end of the logger, whose files are gone")
 
 
-def test_a_logger_whose_plugin_is_gone_is_reported_and_the_remedy_ends_it(place: Place, id: str) -> None:
-    mark = place.root / "containers" / id / "config.json"
+def test_a_logger_whose_plugin_is_gone_is_reported_and_the_remedy_ends_it(target: Target, id: str) -> None:
+    mark = target.root / "containers" / id / "config.json"
     mark.parent.mkdir(parents=True)
     mark.touch()
     logger = subprocess.Popen(["sh", "-c", f"exec sleep 1000 5<{mark}"], env={"CONTAINER_ID": id})
     try:
         wait_until(lambda: (Path(f"/proc/{logger.pid}/fd/5")).exists(), "the logger's file")
-        assert root_checks.check_leftovers(place).status == OK
+        assert root_checks.check_leftovers(target).status == OK
         mark.unlink()
-        check = root_checks.check_leftovers(place)
+        check = root_checks.check_leftovers(target)
         assert (check.status, check.remedy) == (WARNING, f"kill -9 {logger.pid}")
         subprocess.run(shlex.split(check.remedy), check=True)
     finally:
         logger.kill()
         logger.wait()
-    assert root_checks.check_leftovers(place).status == OK
+    assert root_checks.check_leftovers(target).status == OK

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd
+from pluginexec.daemon.target import Target
 from pluginexec.doctor import run
-from pluginexec.doctor.check import OK, Place
+from pluginexec.doctor.check import OK
 
 
 def test_where_all_is_well_every_check_says_so_and_has_no_remedy(
     clean_namespace: None, containerd: Containerd, root_dir: Path
 ) -> None:
-    place = Place.of(containerd.address, PLUGIN_NAMESPACE, root_dir)
-    checks = [run.run_check(check, place) for check in run.CHECKS]
+    target = Target.of(containerd.address, PLUGIN_NAMESPACE, root_dir)
+    checks = [run.run_check(check, target) for check in run.CHECKS]
     assert [check for check in checks if check.status != OK or check.remedy or not check.found] == []
     assert len({check.name for check in checks}) == len(checks)

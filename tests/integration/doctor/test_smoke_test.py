@@ -28,7 +28,7 @@ def root(no_leaks: None) -> Iterator[Path]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the trial has its root file system; its id is known, for others may run a doctor now, too."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(smoke_test, "secrets", SimpleNamespace(token_hex=lambda count: f"t{os.getpid()}"))
@@ -45,18 +45,18 @@ def left(containerd: Containerd | None = None) -> list[str]:
 
 
 def test_it_runs_on_a_containerd_that_listens_and_leaves_nothing(
-    containerd: Containerd, root: Path, place: Path
+    containerd: Containerd, root: Path, target: Path
 ) -> None:
     assert run_tiny_plugin(containerd.address, root) > 0
     assert not list(root.iterdir())
-    assert not list(place.iterdir())
+    assert not list(target.iterdir())
     assert not left(containerd)
 
 
-def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(root: Path, place: Path) -> None:
+def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(root: Path, target: Path) -> None:
     assert run_tiny_plugin(NOBODY, root / "not/there") > 0
     assert not list(root.iterdir())
-    assert not list(place.iterdir())
+    assert not list(target.iterdir())
     assert not left()
 
 
@@ -72,19 +72,19 @@ def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(
 
 
 def test_a_plugin_that_does_not_start_is_reported_and_nothing_is_left(
-    containerd: Containerd, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    containerd: Containerd, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
     monkeypatch.setattr(smoke_test, "tiny_program", lambda machine: tiny_program(other))
     with pytest.raises(PluginExecError, match="exec format error"):
         run_tiny_plugin(containerd.address, root)
     assert not list(root.iterdir())
-    assert not list(place.iterdir())
+    assert not list(target.iterdir())
     assert not left(containerd)
 
 
 def test_one_that_prints_something_else_or_does_not_end_is_reported_and_nothing_is_left(
-    containerd: Containerd, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    containerd: Containerd, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(smoke_test, "GREETING", b"hello\n")
@@ -99,5 +99,5 @@ def test_one_that_prints_something_else_or_does_not_end_is_reported_and_nothing_
         with pytest.raises(PluginExecError, match=r"within 0\.2 s"):
             run_tiny_plugin(containerd.address, root)
     assert not list(root.iterdir())
-    assert not list(place.iterdir())
+    assert not list(target.iterdir())
     assert not left(containerd)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Remote
-from pluginexec.doctor.check import Place
+from pluginexec.daemon.target import Target
 from tests.support.embedded import NOBODY, short_root
 
 
@@ -19,12 +19,12 @@ def root() -> Iterator[Path]:
 
 
 @pytest.fixture
-def place(root: Path) -> Place:
+def target(root: Path) -> Target:
     """A host whose containerd is listening."""
-    return Place(NOBODY, PLUGIN_NAMESPACE, root, Remote(NOBODY))
+    return Target(NOBODY, PLUGIN_NAMESPACE, root, Remote(NOBODY))
 
 
 @pytest.fixture
-def nowhere(root: Path) -> Place:
+def nowhere(root: Path) -> Target:
     """A host without a containerd."""
-    return Place(NOBODY, PLUGIN_NAMESPACE, root, None)
+    return Target(NOBODY, PLUGIN_NAMESPACE, root, None)

@@ -8,19 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from pluginexec import PLUGIN_NAMESPACE
+from pluginexec.daemon.target import Target
 from pluginexec.doctor import root_checks, run
-from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, Place
+from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from tests.support.embedded import NOBODY
 
 
 def test_a_root_too_long_for_a_socket_is_a_failure_where_a_private_one_is_needed(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)
-    check = run.run_check(root_checks.check_socket, Place.of(NOBODY, PLUGIN_NAMESPACE, long))
+    check = run.run_check(root_checks.check_socket, Target.of(NOBODY, PLUGIN_NAMESPACE, long))
     assert (check.status, "at most 98" in check.found) == (FAILURE, True)
     assert "shorter" in check.remedy
 
 
-def test_a_root_that_is_no_directory_or_open_to_others_is_reported(nowhere: Place, tmp_path: Path) -> None:
+def test_a_root_that_is_no_directory_or_open_to_others_is_reported(nowhere: Target, tmp_path: Path) -> None:
     def check(root: Path) -> Check:
         return root_checks.check_root(replace(nowhere, root=root))
 
@@ -32,7 +33,7 @@ def test_a_root_that_is_no_directory_or_open_to_others_is_reported(nowhere: Plac
     assert (check(tmp_path / "open").status, check(tmp_path / "open").remedy) == (WARNING, f"chmod 700 {tmp_path}/open")
 
 
-def test_what_a_doctor_left_that_was_killed_is_reported(nowhere: Place) -> None:
+def test_what_a_doctor_left_that_was_killed_is_reported(nowhere: Target) -> None:
     (nowhere.root / "dr-123456").mkdir()
     check = root_checks.check_leftovers(nowhere)
     assert (check.status, check.remedy) == (WARNING, f"rm -r {nowhere.root}/dr-123456")

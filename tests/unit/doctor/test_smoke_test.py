@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pluginexec.daemon.target import Target
 from pluginexec.doctor import smoke_test
-from pluginexec.doctor.check import FAILURE, WARNING, Place
+from pluginexec.doctor.check import FAILURE, WARNING
 from pluginexec.doctor.smoke_test import NotTried, run_tiny_plugin
 from tests.support.embedded import NOBODY
 
@@ -25,14 +26,16 @@ def test_where_there_is_no_program_or_no_place_for_it_it_is_not_tried(
     assert not list(root.iterdir())
 
 
-def test_a_tiny_plugin_that_fails_is_a_failure_with_what_to_do(nowhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tiny_plugin_that_fails_is_a_failure_with_what_to_do(
+    nowhere: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     check = smoke_test.check_plugin(nowhere)
     assert (check.status, "cannot run 'containerd'" in check.found) == (FAILURE, True)
     assert "install it" in check.remedy
 
 
-def test_a_tiny_plugin_that_cannot_be_made_is_a_warning(nowhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tiny_plugin_that_cannot_be_made_is_a_warning(nowhere: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pluginexec.doctor.smoke_test.tiny_program", lambda machine: None)
     check = smoke_test.check_plugin(nowhere)
     assert (check.status, check.found.startswith("not tried: no tiny program")) == (WARNING, True)

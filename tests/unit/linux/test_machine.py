@@ -48,24 +48,6 @@ def test_this_machine_has_cgroups_and_we_have_capabilities() -> None:
     assert machine.capabilities("no-such-process") == 0
 
 
-def test_a_program_is_found_with_its_version_and_one_that_tells_none_is_said_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, script in (
-        ("good", "echo good example.com/x/1.5 v2.10.3-rc1"),
-        ("mute", ":"),
-        ("bad", "echo 1.2; exit 1"),
-    ):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert machine.find_program("good") == machine.Program("good", f"{tmp_path}/good", "v2.10.3-rc1")
-    assert machine.find_program("mute").version == machine.find_program("bad").version == ""
-    assert machine.find_program("nope") == machine.Program("nope", None, "")
-    for name in ("ctr", "containerd", "runc", "containerd-shim-runc-v2"):
-        assert machine.find_program(name).version[0].isdigit() or machine.find_program(name).version[0] == "v"
-
-
 def test_who_holds_a_lock_is_known_and_who_waits_for_it_is_not_taken_for_that(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert machine.lock_holders(path) == []
