@@ -21,7 +21,7 @@ class Writer(Protocol):
         """Take ``data``; return how many bytes were taken, or ``None`` for all of them."""
 
     def close(self) -> None:
-        """Called exactly once, after the last byte."""
+        """Take the end of the stream; called exactly once, after the last byte."""
 
 
 Sink: TypeAlias = "Writer | JsonFile | str | os.PathLike[str] | None"

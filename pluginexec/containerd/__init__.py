@@ -1,0 +1,1 @@
+"""Everything said to containerd and runc: commands, events, errors, versions."""

@@ -1,0 +1,1 @@
+"""A private containerd: started, supervised, stopped, cleaned up."""

@@ -1,0 +1,1 @@
+"""What needs only the kernel: pidfds, mounts, cgroups, inotify."""

@@ -1,0 +1,1 @@
+"""OCI runtime specs, and docker's flags as fields of one."""

@@ -1,0 +1,1 @@
+"""The bytes that plugins print: FIFOs, loggers, relays, sinks."""

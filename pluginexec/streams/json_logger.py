@@ -1,8 +1,8 @@
-"""Write docker's json-file log: as a process of its own that reads a plugin's output, or inside any other.
+r"""Write docker's json-file log: as a process of its own that reads a plugin's output, or inside any other.
 
 ::
 
-    {"log":"text\\n","stream":"stdout","time":"2026-11-24T01:02:03.123456789Z"}
+    {"log":"text\n","stream":"stdout","time":"2026-11-24T01:02:03.123456789Z"}
 
 Each plugin has such a process, so this imports nothing but what is built into Python, and no other module of ours:
 with ``json``, which brings ``re``, it would take twice as long to start and a third more memory.

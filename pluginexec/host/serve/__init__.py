@@ -1,0 +1,1 @@
+"""``pluginexec serve``: one supervisor for each plugin of a root."""
