@@ -48,10 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a containerd."""
+    """Mark the tests that use a containerd, and refuse such below ``unit``."""
     for item in items:
         if "containerd" in getattr(item, "fixturenames", ()):
             item.add_marker("containerd")
+            if item.path.is_relative_to(UNIT):
+                raise pytest.UsageError(f"{item.nodeid} uses a containerd: it belongs below tests/integration")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

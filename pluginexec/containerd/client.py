@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pluginexec.containerd.ctr import Completed, Ctr, run_command, uninterrupted
-from pluginexec.containerd.versions import warn_if_untried
+from pluginexec.containerd.versions import warn_if_untested
 from pluginexec.errors import Unknown
 from pluginexec.types import Task, TaskState
 
@@ -126,8 +126,8 @@ class Client:
         timeout = min(self._ctr.timeout, VERSION_TIMEOUT)
         try:
             stdout = self._ctr.run("version", operation="ask for the version", timeout=timeout).stdout
-            warn_if_untried("containerd", parse_server_version(stdout))
-            warn_if_untried("ctr", parse_client_version(stdout))
+            warn_if_untested("containerd", parse_server_version(stdout))
+            warn_if_untested("ctr", parse_client_version(stdout))
         except Exception as error:
             log.debug("cannot check the versions of containerd and ctr: %s", error)
 

@@ -12,7 +12,7 @@ import psutil
 
 from pluginexec.containerd.ctr import Subprocesses
 from pluginexec.containerd.programs import find_program
-from pluginexec.containerd.versions import TRIED, series
+from pluginexec.containerd.versions import TESTED, series
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, requirement_status
 from pluginexec.errors import PluginExecError
@@ -83,8 +83,8 @@ def _program(program: str, if_missing: str, *, tried: bool, name: str = "") -> C
             f"{result.path} does not report its version",
             f"run it with --version to see why, or {INSTALL}",
         )
-    if tried and series(result.version) not in TRIED:
-        remedy = f"use a tested series ({', '.join(TRIED)}), or run pluginexec's tests on this one"
+    if tried and series(result.version) not in TESTED:
+        remedy = f"use a tested series ({', '.join(TESTED)}), or run pluginexec's tests on this one"
         return Check(name, WARNING, f"{result.version} at {result.path} has not been tested with pluginexec", remedy)
     return Check(name, OK, f"{result.version} at {result.path}" + (", a tested series" if tried else ""))
 

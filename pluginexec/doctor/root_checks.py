@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pluginexec.containerd.client import Client
-from pluginexec.containerd.versions import TRIED, series
+from pluginexec.containerd.versions import TESTED, series
 from pluginexec.daemon.private import choose, directory, private_address
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
@@ -41,8 +41,8 @@ def check_socket(target: Target) -> Check:
         remedy = error.hint or f"restart the containerd at {address}, or choose another with --address"
         return Check("socket", FAILURE, f"{address}: {error}", remedy)
     why = "" if address == chosen else f" (none at {chosen})"
-    if series(version) not in TRIED:
-        remedy = f"use a tested series ({', '.join(TRIED)}), or run pluginexec's tests on this one"
+    if series(version) not in TESTED:
+        remedy = f"use a tested series ({', '.join(TESTED)}), or run pluginexec's tests on this one"
         message = f"containerd {version} at {address}{why} has not been tested with pluginexec"
         return Check("socket", WARNING, message, remedy)
     return Check("socket", OK, f"containerd {version} answers at {address}{why}")

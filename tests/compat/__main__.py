@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-from pluginexec.containerd.versions import TRIED, series
+from pluginexec.containerd.versions import TESTED, series
 from tests.compat.selected import Selected, select
 
 SUITES = {"trixie": "1.7", "sid": "2.1"}
@@ -53,10 +53,10 @@ def announce(suite: str, selected: Selected) -> None:
     """Print which containerd is under test, and whether it is one that we expected."""
     print(f"\n===== {selected.name} of Debian {suite}, in {selected.directory} =====", flush=True)
     found = series(selected.version)
-    if found not in TRIED:
+    if found not in TESTED:
         print(
             f"Debian {suite} has moved on from {SUITES[suite]} to {found}, which was never tried: the tests that want "
-            f"no warning fail. If no other does, add it to TRIED in pluginexec/versions.py",
+            f"no warning fail. If no other does, add it to TESTED in pluginexec/versions.py",
             flush=True,
         )
 

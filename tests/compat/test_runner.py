@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.containerd.versions import TRIED
+from pluginexec.containerd.versions import TESTED
 from tests.compat import __main__ as runner
 from tests.compat.selected import COMMANDS, VERSION_VARIABLE, Selected, selected_from
 from tests.support.fakes import fake_command
@@ -194,7 +194,7 @@ def test_one_suite_can_be_run_alone_and_others_are_refused(runs: Runs, capsys: C
 
 
 def test_what_is_expected_of_debian_is_what_was_tried() -> None:
-    assert set(runner.SUITES.values()) <= set(TRIED)
+    assert set(runner.SUITES.values()) <= set(TESTED)
 
 
 # Ctrl-C.

@@ -123,7 +123,7 @@ def check_client(operate: Operation, returncode: int, stdout: str, stderr: str) 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep ten thousand versions that were never tried out of the log."""
-    monkeypatch.setattr("pluginexec.containerd.client.warn_if_untried", lambda program, version: None)
+    monkeypatch.setattr("pluginexec.containerd.client.warn_if_untested", lambda program, version: None)
 
 
 @many

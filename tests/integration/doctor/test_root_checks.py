@@ -95,7 +95,7 @@ def test_a_containerd_that_hangs_or_is_of_a_series_never_tested_is_reported(
         check = root_checks.check_socket(Target.of(address, PLUGIN_NAMESPACE, root))
     assert (check.status, check.found.startswith(f"{address}: ")) == (FAILURE, True)
     assert check.remedy
-    monkeypatch.setattr(root_checks, "TRIED", ("0.1",))
+    monkeypatch.setattr(root_checks, "TESTED", ("0.1",))
     check = root_checks.check_socket(target)
     assert (check.status, "has not been tested with pluginexec" in check.found) == (WARNING, True)
 

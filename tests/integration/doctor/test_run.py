@@ -10,9 +10,7 @@ from pluginexec.doctor import run
 from pluginexec.doctor.check import OK
 
 
-def test_where_all_is_well_every_check_says_so_and_has_no_remedy(
-    clean_namespace: None, containerd: Containerd, root_dir: Path
-) -> None:
+def test_all_is_well(clean_namespace: None, containerd: Containerd, root_dir: Path) -> None:
     target = Target.of(containerd.address, PLUGIN_NAMESPACE, root_dir)
     checks = [run.run_check(check, target) for check in run.CHECKS]
     assert [check for check in checks if check.status != OK or check.remedy or not check.found] == []

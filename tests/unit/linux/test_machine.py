@@ -41,13 +41,6 @@ def test_cgroups_of_version_1_are_hierarchies_of_one_or_several_controllers(tmp_
     assert machine.cgroup_version(tmp_path / "pids") == machine.cgroup_version(tmp_path / "gone") == 0
 
 
-def test_this_machine_has_cgroups_and_we_have_capabilities() -> None:
-    assert machine.cgroup_version() in (1, 2)
-    assert {"memory", "pids"} <= machine.cgroup_controllers()
-    assert machine.capabilities() >> 21 & 1
-    assert machine.capabilities("no-such-process") == 0
-
-
 def test_who_holds_a_lock_is_known_and_who_waits_for_it_is_not_taken_for_that(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert machine.lock_holders(path) == []
@@ -60,16 +53,6 @@ def test_who_holds_a_lock_is_known_and_who_waits_for_it_is_not_taken_for_that(tm
         wait_until(lambda: f"{waiter.pid}" in Path("/proc/locks").read_text(), "the wait for the lock")
         assert [(each.pid, each.exclusive) for each in machine.lock_holders(path)] == [(os.getpid(), True)]
     waiter.wait()
-
-
-def test_a_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
-    assert machine.file_system(Path("/proc/self/status")) == "proc"
-    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
-    try:
-        assert machine.file_system(tmp_path / "x") == "tmpfs"
-        assert machine.file_system(Path(f"{tmp_path}x")) != "tmpfs" or machine.file_system(tmp_path.parent) == "tmpfs"
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_the_nearest_directory_that_is_there_is_found(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import copy
 import json
 import os
 import signal
-import subprocess
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -408,34 +407,6 @@ def test_what_this_user_may_not_read_is_permission_denied(spec: Spec, rootfs: Pa
     refused("rootfs/config.json", "spec 'rootfs/config.json': permission denied", kind=PermissionDenied)
     spec["root"]["path"] = f"{rootfs}/x"
     refused(spec, f"spec: root.path '{rootfs}/x': permission denied", kind=PermissionDenied)
-
-
-# The default spec
-
-
-@pytest.fixture(scope="module")
-def containerds() -> Spec:
-    """What the installed containerd takes for its default."""
-    result = subprocess.run(["ctr", "oci", "spec"], stdout=subprocess.PIPE, check=True, timeout=20)
-    loaded = json.loads(result.stdout)
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-def test_the_default_is_containerds(containerds: Spec, rootfs: Path) -> None:
-    ours = default_spec(rootfs, ["/bin/true"], id="p")
-    for key in ("capabilities", "rlimits", "noNewPrivileges", "user", "cwd"):
-        assert ours["process"][key] == containerds["process"][key], key
-    for key in ("namespaces", "resources", "readonlyPaths"):
-        assert ours["linux"][key] == containerds["linux"][key], key
-    assert ours["mounts"] == containerds["mounts"]
-    assert ours.keys() == containerds.keys()
-
-
-def test_the_default_masks_what_containerd_masks_and_the_power_meter(containerds: Spec, rootfs: Path) -> None:
-    masked = default_spec(rootfs, ["/bin/true"], id="p")["linux"]["maskedPaths"]
-    # containerd 1.6 does not mask it yet.
-    assert set(masked) == {*containerds["linux"]["maskedPaths"], "/sys/devices/virtual/powercap"}
 
 
 def test_the_default_is_a_spec_that_loads_and_that_the_caller_may_change(rootfs: Path) -> None:

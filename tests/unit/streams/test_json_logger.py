@@ -21,7 +21,6 @@ import pytest
 from pluginexec import JsonFile
 from pluginexec.streams.json_logger import ENTRY_SIZE, JsonLog
 from tests.support.harness import PATIENCE, held_descriptors, wait_until
-from tests.support.shortages import Disk
 from tests.unit.streams.test_shell_logger import Logger
 
 
@@ -143,48 +142,6 @@ def test_half_an_entry_of_a_logger_that_was_killed_is_taken_away(path: Path) -> 
     log.close()
     assert path.read_bytes().startswith(whole)
     assert texts(path) == ["a\n", "next\n"]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    (tmp_path / "disk").mkdir()
-    disk = Disk(tmp_path / "disk")
-    yield disk
-    disk.end()
-
-
-@pytest.mark.parametrize("spare", [0, 1, 3])
-def test_what_a_full_disk_does_not_take_is_discarded_and_no_entry_stays_half_written(disk: Disk, spare: int) -> None:
-    path = disk.directory / "log"
-    log = JsonLog(str(path), max_size=1 << 20, max_file=2)
-    log.write("stdout", b"first\n")
-    disk.spoil("full", spare)
-    for number in range(300):
-        log.write("stdout", b"%099d\n" % number)
-    before = texts(path)
-    assert before[0] == "first\n"
-    assert path.read_bytes().endswith(b"}\n")
-    disk.repair()
-    log.write("stdout", b"again\n")
-    log.close()
-    assert texts(path) == [*before, "again\n"]
-
-
-def test_where_no_new_file_can_be_made_the_older_ones_stay_and_it_goes_on_when_one_can(disk: Disk) -> None:
-    path = disk.directory / "log"
-    log = JsonLog(str(path), max_size=100, max_file=3)
-    for number in range(3):
-        log.write("stdout", b"%d\n" % number)
-    log.close()
-    path.unlink()
-    disk.spoil("out of inodes")
-    for _ in range(10):
-        log.write("stdout", b"lost\n")
-    assert [texts(path.with_name(f"log.{number}")) for number in (2, 1)] == [["0\n"], ["1\n"]]
-    disk.repair()
-    log.write("stdout", b"again\n")
-    log.close()
-    assert texts(path) == ["again\n"]
 
 
 def test_two_threads_may_write_and_the_last_writer_that_is_closed_closes_the_file(path: Path) -> None:

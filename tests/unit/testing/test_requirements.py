@@ -14,4 +14,4 @@ SETTINGS = Settings(None, False, None, 30.0, False)
 
 def test_a_user_other_than_root_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert missing_requirement(SETTINGS) == "not root, but user 1000: run it as root, as with sudo"
+    assert missing_requirement(SETTINGS) == "user 1000, not root: run as root, for example with sudo"

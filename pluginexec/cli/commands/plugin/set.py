@@ -14,7 +14,7 @@ from pluginexec.host.managed.manager import ManagedHost
 @click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)
 @click.pass_obj
 def command(settings: Settings, name: str, pairs: tuple[str, ...]) -> None:
-    """Change settings of a disabled plugin; if one is wrong, none is changed.
+    """Change the settings of a disabled plugin; if one is wrong, none is changed.
 
     KEY names what is settable in its config.json: an environment variable (DEBUG=1), a mount
     (state.source=/srv), a device (disk.path=/dev/sdb) or the arguments (args="-v -x").
