@@ -52,7 +52,8 @@ if typing.TYPE_CHECKING:
     from pluginexec.managed.plugin import ManagedPlugin
     from pluginexec.oci.spec import default_spec, load_spec
     from pluginexec.streams.json_file import JsonFile
-    from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Sink, Writer
+    from pluginexec.streams.sinks import Sink
+    from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Writer
 else:
     # Type checkers must not see this: with a __getattr__, each name that is misspelled exists for them.
     _HOMES = {
@@ -62,8 +63,9 @@ else:
         "JsonFile": "streams.json_file",
         "ManagedPlugin": "managed.plugin",
         "Remote": "containerd.remote",
+        "Sink": "streams.sinks",
         **dict.fromkeys(("default_spec", "load_spec"), "oci.spec"),
-        **dict.fromkeys(("PLUGIN_NAMESPACE", "EventInfo", "EventType", "ExitStatus", "Sink", "Writer"), "types"),
+        **dict.fromkeys(("PLUGIN_NAMESPACE", "EventInfo", "EventType", "ExitStatus", "Writer"), "types"),
     }
 
     def __getattr__(name):

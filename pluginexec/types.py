@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Protocol, TypeAlias
-
-from pluginexec.streams.json_file import JsonFile
+from typing import Protocol
 
 PLUGIN_NAMESPACE = "plugins.moby"
 """The containerd namespace in which moby keeps its plugins."""
@@ -22,13 +19,6 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Take the end of the stream; called exactly once, after the last byte."""
-
-
-Sink: TypeAlias = "Writer | JsonFile | str | os.PathLike[str] | None"
-"""What ``create`` and ``restore`` accept for a stream: a writer, the path of a file to append to, or ``None``.
-
-``create`` takes a ``JsonFile`` too, for one stream, or the same one for both.
-"""
 
 
 @dataclass(frozen=True)

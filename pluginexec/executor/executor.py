@@ -37,8 +37,9 @@ from pluginexec.linux.cgroups import cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.spec import SpecSource, load_spec
 from pluginexec.root import Root
-from pluginexec.streams.streams import DRAIN_TOTAL, Streams, check_sink
-from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Sink
+from pluginexec.streams.sinks import Sink, check_sink
+from pluginexec.streams.streams import DRAIN_TOTAL, Streams
+from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus
 from pluginexec.validation import check_id, parse_signal
 
 log = logging.getLogger(__name__)

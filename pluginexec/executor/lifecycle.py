@@ -19,8 +19,9 @@ from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unava
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root import PluginFiles, Root
+from pluginexec.streams.sinks import Sink
 from pluginexec.streams.streams import Streams
-from pluginexec.types import Sink, Task, TaskState
+from pluginexec.types import Task, TaskState
 
 log = logging.getLogger(__name__)
 

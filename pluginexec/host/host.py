@@ -32,7 +32,8 @@ from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root import PluginFiles
-from pluginexec.types import ExitStatus, Sink
+from pluginexec.streams.sinks import Sink
+from pluginexec.types import ExitStatus
 from pluginexec.validation import parse_signal
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 from pluginexec.streams.json_file import JsonFile
-from pluginexec.types import Sink, Writer
+from pluginexec.streams.sinks import Sink
+from pluginexec.types import Writer
 
 KEPT = 1024
 """Bytes kept of each stream."""

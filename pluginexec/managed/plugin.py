@@ -25,8 +25,8 @@ from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.restarter import PluginRestarter
 from pluginexec.managed.settings import Settings, changed, default_settings
 from pluginexec.restart_policy import parse_policy
-from pluginexec.streams.streams import check_sink
-from pluginexec.types import ExitStatus, Sink
+from pluginexec.streams.sinks import Sink, check_sink
+from pluginexec.types import ExitStatus
 from pluginexec.validation import check_id
 
 START_TIMEOUT = 30.0

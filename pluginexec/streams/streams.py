@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import logging
 import os
 import stat
-import threading
 import time
 from pathlib import Path
-from typing import BinaryIO, TypeGuard
+from typing import BinaryIO
 
 from pluginexec.errors import InvalidArgument, Unavailable
-from pluginexec.root import SHORTAGES, PluginFiles, file_error
+from pluginexec.root import PluginFiles, file_error
 from pluginexec.streams.fifos import STREAMS, find_fifos
 from pluginexec.streams.json_file import JsonFile
 from pluginexec.streams.relay import Relay, close_writer
-from pluginexec.streams.shell_logger import NO_LOGGER, logger_arguments, redirect_to_fifo, redirect_to_file
-from pluginexec.types import Sink, Writer
+from pluginexec.streams.shell_logger import NO_LOGGER, logger_arguments
+from pluginexec.streams.sinks import Sink, is_writer, open_file, prepare, prepare_json, share
+from pluginexec.types import Writer
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +56,9 @@ class Streams:
         """
         if isinstance(stdout, JsonFile) or isinstance(stderr, JsonFile):
             streams = cls()
-            streams.arguments = _prepare_json(files, stdout, stderr)
+            streams.arguments = prepare_json(files, stdout, stderr)
             return streams
-        redirections = [_prepare(files.stdout, stdout), _prepare(files.stderr, stderr)]
+        redirections = [prepare(files.stdout, stdout), prepare(files.stderr, stderr)]
         streams = cls.open(files, stdout, stderr)
         if stdout is not None or stderr is not None:
             lock = files.attached if streams._relays else None
@@ -74,7 +73,7 @@ class Streams:
         """
         streams = cls()
         try:
-            for fifo, sink in zip((files.stdout, files.stderr), _shared(stdout, stderr), strict=True):
+            for fifo, sink in zip((files.stdout, files.stderr), share(stdout, stderr), strict=True):
                 streams._feed(f"{files.id}-{fifo.name}", fifo, sink)
             if streams._relays:
                 streams._lock, streams._attached = files.attach(), files.attached
@@ -91,7 +90,7 @@ class Streams:
         """
         streams = cls()
         try:
-            for name, fifo, sink in zip(STREAMS, find_fifos(id, init), _shared(stdout, stderr), strict=True):
+            for name, fifo, sink in zip(STREAMS, find_fifos(id, init), share(stdout, stderr), strict=True):
                 if fifo is None and sink is not None:
                     log.warning("%s of %s goes elsewhere and cannot be relayed: it is no FIFO", name, id)
                 streams._feed(f"{id}-{name}", fifo, sink)
@@ -105,7 +104,7 @@ class Streams:
         source = _open_fifo(fifo) if fifo else None
         if source is not None:
             self._relay(name, source, sink)
-        elif _is_writer(sink):
+        elif is_writer(sink):
             self._unfed.append(sink)
 
     def _relay(self, name: str, source: int, sink: Sink) -> None:
@@ -114,7 +113,7 @@ class Streams:
             if isinstance(sink, JsonFile):
                 raise InvalidArgument("a JsonFile can only be given to create", hint="give a writer, a path or None")
             if isinstance(sink, (str, os.PathLike)):
-                sink = _open_file(sink)
+                sink = open_file(sink)
                 self._opened.append(sink)
             self._relays.append(Relay(name, source, sink))
             self._sources.append(source)
@@ -225,87 +224,6 @@ class Streams:
             # Not by its name: that may be gone, or be another one's.
             with contextlib.suppress(OSError):
                 os.close(os.open(f"/proc/self/fd/{source}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-
-
-class _Shared:
-    """A writer that was given for both streams: it is closed when both have ended."""
-
-    def __init__(self, writer: Writer) -> None:
-        self.write = writer.write
-        self._writer = writer
-        self._lock = threading.Lock()
-        self._users = 2
-
-    def close(self) -> None:
-        with self._lock:
-            self._users -= 1
-            last = not self._users
-        if last:
-            self._writer.close()
-
-
-def _prepare(fifo: Path, sink: Sink) -> str:
-    """Make what the logger writes to, and return the redirection to it."""
-    if sink is None or isinstance(sink, (str, os.PathLike)):
-        if sink is not None:
-            _open_file(sink).close()  # the logger cannot tell us that it may not
-        return redirect_to_file(sink)
-    try:
-        os.mkfifo(fifo, 0o600)
-    except OSError as error:
-        raise file_error(error, f"FIFO {str(fifo)!r} cannot be made") from error
-    return redirect_to_fifo(fifo)
-
-
-def _prepare_json(files: PluginFiles, stdout: Sink, stderr: Sink) -> tuple[str, ...]:
-    """See that the log can be written, and return the arguments of ``ctr run`` for its logger."""
-    kept = {name: sink for name, sink in zip(STREAMS, (stdout, stderr), strict=True) if sink is not None}
-    sink = next(iter(kept.values()))
-    if not isinstance(sink, JsonFile) or any(other != sink for other in kept.values()):
-        raise InvalidArgument(
-            "stdout and stderr cannot go to a JsonFile and to something else",
-            hint="give the same JsonFile for both, or None for one",
-        )
-    _open_file(sink.path).close()  # the logger cannot tell us that it may not
-    return sink.arguments(tuple(kept), files.config)
-
-
-def _is_writer(sink: Sink) -> TypeGuard[Writer]:
-    return not (sink is None or isinstance(sink, (str, os.PathLike, JsonFile)))
-
-
-def check_sink(sink: object) -> None:
-    """Raise ``InvalidArgument`` unless ``sink`` is a writer, a path, a ``JsonFile`` or ``None``."""
-    if sink is None or isinstance(sink, (str, os.PathLike, JsonFile)):
-        return
-    if not callable(getattr(sink, "write", None)) or not callable(getattr(sink, "close", None)):
-        raise InvalidArgument(f"a sink is a path, None, or has write(bytes) and close(); got {type(sink).__name__}")
-    if isinstance(sink, io.TextIOBase):
-        raise InvalidArgument("a sink takes bytes, and this file is open for text: use its .buffer, or mode 'wb'")
-
-
-def _shared(stdout: Sink, stderr: Sink) -> tuple[Sink, Sink]:
-    """Return the sinks, with a writer that was given for both behind a count of its users."""
-    if stdout is not stderr or not _is_writer(stdout):
-        return stdout, stderr
-    shared = _Shared(stdout)
-    return shared, shared
-
-
-def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    try:
-        return open(path, "ab", buffering=0, opener=_open_at_once)
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in SHORTAGES:
-            raise file_error(error, f"output file {os.fspath(path)!r} cannot be opened") from error
-        raise InvalidArgument(f"output file {os.fspath(path)!r} cannot be opened: {error}") from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file, but do not wait for a reader where it is a FIFO."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
-    os.set_blocking(descriptor, True)
-    return descriptor
 
 
 def _open_fifo(path: Path) -> int | None:

@@ -78,7 +78,7 @@ OUTPUT = (
     ),
     Guard(
         "a FIFO is made afresh for every create",
-        "pluginexec.streams.streams:_prepare",
+        "pluginexec.streams.sinks:prepare",
         "os.mkfifo(fifo, 0o600)",
         "fifo.exists() or os.mkfifo(fifo, 0o600)",
         "tests/unit/streams/test_streams.py::test_what_an_earlier_plugin_left_in_its_fifo_is_never_mixed_with_a_new_one",

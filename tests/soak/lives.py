@@ -12,7 +12,7 @@ from typing import Any
 
 from pluginexec import default_spec
 from pluginexec.streams.relay import CHUNK
-from pluginexec.types import Sink
+from pluginexec.streams.sinks import Sink
 from tests.support.bytemodel import gaps, numbered
 from tests.support.harness import Buffer
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from pluginexec import Executor, ExitStatus, PluginExecError, Remote
-from pluginexec.types import Sink
+from pluginexec.streams.sinks import Sink
 from tests.support.harness import PATIENCE, wait_until
 
 REPOSITORY = Path(__file__).parents[2]

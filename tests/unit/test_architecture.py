@@ -25,7 +25,7 @@ class Import(NamedTuple):
 
 def read_picture(text: str) -> dict[str, int]:
     """Return the row of each name in the picture, counted from the top: the literal block behind its heading."""
-    block = re.search(r"\nThe packages\n=+\n.*?::\n\n((?:    .*\n)+)", text, re.DOTALL)
+    block = re.search(r"\nThe packages\n=+\n.*?::\n\n((?:    [^\n]+\n)+)", text, re.DOTALL)
     assert block, "there is no picture of the packages"
     rows = [_ROW.match(line) for line in block[1].splitlines()]
     assert all(rows), block[1]

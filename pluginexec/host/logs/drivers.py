@@ -10,7 +10,8 @@ from pluginexec.errors import InvalidArgument
 from pluginexec.host.records import Record
 from pluginexec.streams.json_file import JsonFile
 from pluginexec.streams.json_logger import JsonLog
-from pluginexec.types import Sink, Writer
+from pluginexec.streams.sinks import Sink
+from pluginexec.types import Writer
 
 JSON_FILE = "json-file"
 RAW = "raw"

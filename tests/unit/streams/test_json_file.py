@@ -13,8 +13,8 @@ import pytest
 
 from pluginexec import InvalidArgument, JsonFile
 from pluginexec.root import PluginFiles
-from pluginexec.streams.streams import Streams, check_sink
-from pluginexec.types import Sink
+from pluginexec.streams.sinks import Sink, check_sink
+from pluginexec.streams.streams import Streams
 from tests.support.harness import Buffer, held_descriptors
 from tests.unit.streams.test_shell_logger import take_apart
 

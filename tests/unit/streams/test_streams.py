@@ -21,8 +21,8 @@ from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
 from pluginexec.root import PluginFiles, take_lock
 from pluginexec.streams import streams as module
 from pluginexec.streams.shell_logger import NO_LOGGER
-from pluginexec.streams.streams import PIPE_SIZE, Streams, check_sink
-from pluginexec.types import Sink
+from pluginexec.streams.sinks import Sink, check_sink
+from pluginexec.streams.streams import PIPE_SIZE, Streams
 from tests.support.harness import PATIENCE, Buffer, Gate, held_descriptors, our_threads, wait_until
 from tests.support.shortages import few_descriptors
 
