@@ -7,10 +7,11 @@ it is for; and then no clean-up can read that, not even the one behind a shim th
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 from pathlib import Path
+
+from pluginexec.linux.mounts import mount_points_below
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,7 @@ def is_bundle(path: Path, namespace: str, id: str) -> bool:
 
 def remove_bundle(bundle: Path) -> bool:
     """Remove a bundle; return whether it is gone. One with a file system mounted in it is left alone."""
-    mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    # The fifth field is the mount point; blanks in it are written as \040 and the like. What is mounted would be
-    # emptied.
-    inside = os.fsencode(bundle).replace(b" ", rb"\040") + b"/"
-    if any(line.split(b" ")[4].startswith(inside) for line in mounts):
+    if mount_points_below(bundle):  # what is mounted would be emptied
         return False
     log.warning("a bundle without a task was left, and is removed: %s", bundle)
     shutil.rmtree(bundle, ignore_errors=True)

@@ -18,11 +18,10 @@ from typing import Any
 import psutil
 
 from pluginexec.containerd.client import Client
-from pluginexec.containerd.ctr import run_command
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import NotFound, PluginExecError
-from pluginexec.linux.mounts import mount_points_below
+from pluginexec.linux.mounts import mount_points_below, unmount
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ _RUNC_ROOT = "/run/containerd/runc"
 _SHIM_GRACE = 1.0
 _KILL_TIMEOUT = 5.0
 _ROUNDS = 3
-_UMOUNT_TIMEOUT = 10.0
 
 
 def delete_everything(remote: Remote, namespaces: Iterable[str] | None = None) -> bool:
@@ -75,13 +73,10 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
     for directory in (files.state, files.root):
         for point in reversed(mount_points_below(directory)):
             if point != os.path.realpath(directory):  # that one is of whoever chose the directory
-                _unmount(remote, point)
-
-
-def _unmount(remote: Remote, point: str) -> None:
-    argv = ["umount", "--lazy", "--", point]
-    with _logged():
-        run_command(remote.runner, argv, _UMOUNT_TIMEOUT, operation="unmount", id=point)
+                try:
+                    unmount(point)
+                except OSError as error:
+                    log.warning("%s", error)
 
 
 def kill_processes(files: DaemonFiles) -> None:

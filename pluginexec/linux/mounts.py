@@ -1,12 +1,20 @@
-"""Where something is mounted, as the kernel tells it."""
+"""Mount and unmount, and find what is mounted."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
-# Blanks, backslashes and line ends in a path are written as \040 and the like.
+from pluginexec.linux import libc
+
+MS_BIND = 4096
+MS_REC = 16384
+MS_SHARED = 1 << 20
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+# The kernel writes blanks, backslashes and line ends in a path as \040 and the like.
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -14,5 +22,26 @@ def mount_points_below(directory: Path) -> list[str]:
     """Return where something is mounted on a directory and below it, in the order in which that was done."""
     prefix = f"{os.path.realpath(directory)}/"
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    points = [_ESCAPE.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in lines]
+    points = [_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), line.split(" ")[4]) for line in lines]
     return [point for point in points if f"{point}/".startswith(prefix)]
+
+
+def mount(source: str, target: str, flags: int) -> None:
+    """Mount without a file system of its own: bind, or change the propagation; ``OSError`` if that fails."""
+    import ctypes
+
+    arguments = (os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None)
+    libc.call("mount", *arguments, about=target)
+
+
+def unmount(target: str) -> None:
+    """Unmount what is on top of a directory, in use or not; ``OSError`` if nothing is."""
+    libc.call("umount2", os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW, about=target)
+
+
+def unmount_below(directory: Path) -> bool:
+    """Unmount all that is mounted on and below a directory, the last first; return whether nothing is left."""
+    for point in reversed(mount_points_below(directory)):
+        with contextlib.suppress(OSError):  # already unmounted by propagation from another one
+            unmount(point)
+    return not mount_points_below(directory)

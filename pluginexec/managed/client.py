@@ -27,7 +27,7 @@ from pluginexec.errors import (
     Unknown,
     shown,
 )
-from pluginexec.linux import libc
+from pluginexec.linux import inotify
 from pluginexec.managed.config import PluginConfig, capability_of
 
 _ACCEPT = "application/vnd.docker.plugins.v1.2+json"
@@ -73,7 +73,7 @@ def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
 @contextlib.contextmanager
 def _watched(directory: Path) -> Iterator[int]:
     try:
-        descriptor = libc.watch(str(directory), libc.IN_CREATE | libc.IN_MOVED_TO | libc.IN_ATTRIB)
+        descriptor = inotify.watch(str(directory), inotify.IN_CREATE | inotify.IN_MOVED_TO | inotify.IN_ATTRIB)
     except OSError as error:
         raise Unavailable(f"directory {str(directory)!r} cannot be watched: {error.strerror}") from error
     try:

@@ -15,8 +15,8 @@ import os
 import shutil
 from pathlib import Path
 
-from pluginexec.linux import libc
-from pluginexec.linux.mounts import mount_points_below
+from pluginexec.linux import mounts
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.managed.config import PluginConfig
 from pluginexec.root import file_error
 
@@ -47,8 +47,8 @@ class PluginDirectories:
             os.chown(self.exec_dir, config.uid, config.gid)
             if config.propagated_mount:
                 self.propagated_mount.mkdir(mode=0o755, exist_ok=True)
-                libc.mount(str(self.propagated_mount), str(self.propagated_mount), libc.MS_BIND)
-                libc.mount("none", str(self.propagated_mount), libc.MS_SHARED | libc.MS_REC)
+                mounts.mount(str(self.propagated_mount), str(self.propagated_mount), mounts.MS_BIND)
+                mounts.mount("none", str(self.propagated_mount), mounts.MS_SHARED | mounts.MS_REC)
         except OSError as error:
             self.clear()
             raise file_error(error, f"directory {str(self.directory)!r} cannot be prepared") from error
@@ -76,11 +76,3 @@ class PluginDirectories:
             shutil.rmtree(self.propagated_mount, ignore_errors=True)
             with contextlib.suppress(OSError):  # it does not exist, or something else is in it
                 self.directory.rmdir()
-
-
-def unmount_below(directory: Path) -> bool:
-    """Unmount all that is mounted on and below a directory, the last first; return whether nothing is left."""
-    for point in reversed(mount_points_below(directory)):
-        with contextlib.suppress(OSError):  # already unmounted by propagation from another one
-            libc.unmount(point)
-    return not mount_points_below(directory)

@@ -13,7 +13,7 @@ from pluginexec.daemon.cleanup import delete_everything
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable
 from pluginexec.executor.executor import Executor
-from pluginexec.managed.directories import unmount_below
+from pluginexec.linux.mounts import unmount_below
 
 log = logging.getLogger(__name__)
 

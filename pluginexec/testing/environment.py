@@ -12,8 +12,7 @@ import psutil
 from pluginexec.daemon.cleanup import delete_container, kill_trees
 from pluginexec.errors import PluginExecError
 from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
-from pluginexec.linux.mounts import mount_points_below
-from pluginexec.managed.directories import unmount_below
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.testing.cleanup import end_plugins, namespace_of, remove_tree
 from pluginexec.testing.daemons import Daemon
 from pluginexec.testing.docker_plugins import DockerPluginFactory

@@ -34,8 +34,8 @@ from pluginexec.errors import (
 )
 from pluginexec.host.managed.files import ManagedFiles
 from pluginexec.host.records import Records, held_lock, read_whole, resolve_prefix, write_whole
+from pluginexec.linux.mounts import unmount_below
 from pluginexec.managed.config import PluginConfig, load_config
-from pluginexec.managed.directories import unmount_below
 from pluginexec.managed.settings import Settings, default_settings
 from pluginexec.root import absolute, await_lock, file_error, take_lock
 from pluginexec.validation import check_id

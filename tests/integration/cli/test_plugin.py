@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 from pluginexec.host.records import Records, is_alive
-from pluginexec.linux.mounts import mount_points_below
-from pluginexec.managed.directories import unmount_below
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.integration.cli.conftest import Done, Px, Spawn, finish
 from tests.support.harness import wait_until
 from tests.support.managed_plugins.bundles import make_bundle

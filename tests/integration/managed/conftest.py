@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from pluginexec import Executor, ManagedPlugin
-from pluginexec.linux.mounts import mount_points_below
-from pluginexec.managed.directories import unmount_below
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.support.managed_plugins.bundles import make_bundle, python_command
 
 NewBundle = Callable[..., Path]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec.linux import libc
-from pluginexec.linux.mounts import mount_points_below
+from pluginexec.linux import inotify, mounts
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.managed.config import load_config
-from pluginexec.managed.directories import PluginDirectories, unmount_below
+from pluginexec.managed.directories import PluginDirectories
 from tests.unit.managed.test_config import LEAST
 
 CONFIG = load_config({**LEAST, "propagatedmount": "/mnt", "user": {"uid": 12, "gid": 34}})
@@ -75,7 +75,7 @@ def test_what_a_plugin_has_bound_into_its_socket_directory_is_not_removed(
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "precious").touch()
     (made.exec_dir / "bound").mkdir()
-    libc.mount(str(tmp_path / "host"), str(made.exec_dir / "bound"), libc.MS_BIND)
+    mounts.mount(str(tmp_path / "host"), str(made.exec_dir / "bound"), mounts.MS_BIND)
     made.clear()
     assert (tmp_path / "host" / "precious").exists()
     assert not made.exec_dir.exists()
@@ -87,13 +87,13 @@ def test_where_something_cannot_be_unmounted_nothing_is_removed(
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "precious").touch()
     (made.exec_dir / "bound").mkdir()
-    libc.mount(str(tmp_path / "host"), str(made.exec_dir / "bound"), libc.MS_BIND)
+    mounts.mount(str(tmp_path / "host"), str(made.exec_dir / "bound"), mounts.MS_BIND)
 
     def refuse(target: str) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     with monkeypatch.context() as patched:
-        patched.setattr(libc, "unmount", refuse)
+        patched.setattr(mounts, "unmount", refuse)
         made.remove()
     assert (tmp_path / "host" / "precious").exists()
     assert [(record.levelno, "is still mounted below" in record.getMessage()) for record in caplog.records] == [
@@ -106,7 +106,7 @@ def test_where_something_cannot_be_unmounted_nothing_is_removed(
 def test_the_mounts_of_others_with_a_similar_name_are_left_alone(tmp_path: Path) -> None:
     for name in ("x", "xy"):
         (tmp_path / name).mkdir()
-        libc.mount(str(tmp_path / name), str(tmp_path / name), libc.MS_BIND)
+        mounts.mount(str(tmp_path / name), str(tmp_path / name), mounts.MS_BIND)
     assert unmount_below(tmp_path / "x")
     assert mount_points_below(tmp_path) == [str(tmp_path / "xy")]
     assert unmount_below(tmp_path)
@@ -114,8 +114,8 @@ def test_the_mounts_of_others_with_a_similar_name_are_left_alone(tmp_path: Path)
 
 def test_what_the_kernel_refuses_is_an_error_with_the_path(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=str(tmp_path)):
-        libc.unmount(str(tmp_path))
+        mounts.unmount(str(tmp_path))
     with pytest.raises(FileNotFoundError):
-        libc.mount(str(tmp_path / "gone"), str(tmp_path), libc.MS_BIND)
+        mounts.mount(str(tmp_path / "gone"), str(tmp_path), mounts.MS_BIND)
     with pytest.raises(FileNotFoundError):
-        libc.watch(str(tmp_path / "gone"), libc.IN_CREATE)
+        inotify.watch(str(tmp_path / "gone"), inotify.IN_CREATE)

@@ -23,8 +23,7 @@ from pluginexec.host.logs.reader import read
 from pluginexec.host.managed.manager import ManagedHost
 from pluginexec.host.managed.store import Managed
 from pluginexec.host.records import is_alive
-from pluginexec.linux.mounts import mount_points_below
-from pluginexec.managed.directories import unmount_below
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.plugins import Plugins

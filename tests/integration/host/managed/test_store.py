@@ -10,8 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pluginexec.host.managed.store import Managed, ManagedStore
-from pluginexec.linux.mounts import mount_points_below
-from pluginexec.managed.directories import unmount_below
+from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.support.managed_plugins.bundles import make_bundle
 
 
