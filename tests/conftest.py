@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
+from pluginexec.cleanup.shims import find_shims
 from pluginexec.containerd.client import Client
-from pluginexec.daemon import cleanup as leftovers
 from pluginexec.testing.rootfs import make_rootfs
 from tests.support import embedded
 from tests.support.harness import Exits, held_descriptors, live_children, our_threads, wait_until
@@ -231,7 +231,7 @@ def removed_cgroups(pattern: str) -> list[Path]:
 
 def shims(containerd: Containerd) -> list[psutil.Process]:
     """Return the live shims of a containerd."""
-    return list(leftovers.shims(containerd.address))
+    return list(find_shims(containerd.address))
 
 
 def loggers(root_dir: Path) -> list[psutil.Process]:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from pluginexec.root import PluginFiles
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ LOGGER_TIMEOUT = 12.0
 
 # Where the logger's script has the mark; see there.
 _MARK_DESCRIPTOR = 5
+_DELETED = " (deleted)"
 _ROUNDS = 10
 _PAUSE = 0.01
 
@@ -65,7 +68,41 @@ def _held(pid: int) -> Iterator[int]:
         os.close(pidfd)
 
 
+def find_loggers(bundles: Path) -> Iterator[psutil.Process]:
+    """Find the loggers of the bundles below a directory, deleted ones too.
+
+    The processes that copy outlive the shim if what they write is not read, and their working directory is still the
+    bundle. The variable comes from the shim; a person's shell in that directory has none.
+    """
+    prefix = f"{bundles}{os.sep}"
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd().startswith(prefix) and "CONTAINER_ID" in process.environ():
+                yield process
+
+
+def find_orphaned_loggers(root: Path) -> Iterator[tuple[int, str]]:
+    """Find the pid and the plugin id of each logger of this root whose plugin's files are gone.
+
+    While the files exist, a logger may hold the last output of a plugin for its next reader.
+    """
+    prefix = os.path.join(os.path.realpath(root), "containers", "")
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            mark = _mark_of(pid)
+            if mark.startswith(prefix) and mark.endswith(_DELETED) and b"CONTAINER_ID=" in _environment(pid):
+                yield pid, Path(mark.removesuffix(_DELETED)).parent.name
+
+
 def _is_logger(pid: int, id: str, mark: str) -> bool:
-    # The mark alone would do for a process that we did not start; a fork of ours may have been made while we read it.
-    held = os.readlink(f"/proc/{pid}/fd/{_MARK_DESCRIPTOR}").removesuffix(" (deleted)")
-    return held == mark and f"CONTAINER_ID={id}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    # The mark alone would do for a process of another program; a fork of this one may have been made while we read it.
+    held = _mark_of(pid).removesuffix(_DELETED)
+    return held == mark and f"CONTAINER_ID={id}".encode() in _environment(pid).split(b"\0")
+
+
+def _mark_of(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/fd/{_MARK_DESCRIPTOR}")
+
+
+def _environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()

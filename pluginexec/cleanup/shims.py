@@ -29,7 +29,7 @@ def end_shim(id: str, namespace: str, address: str) -> bool:
 
     Only for an id that nothing lives of: what runs below the shim dies with it.
     """
-    bundles = [bundle for shim in _find(id, namespace, address) if (bundle := _kill(shim))]
+    bundles = [bundle for shim in find_shims(address, namespace, id) if (bundle := _kill(shim))]
     deadline = time.monotonic() + _CLEANED_WITHIN
     while any(_can_be_cleaned_up(bundle) for bundle in bundles) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
@@ -56,13 +56,15 @@ def _kill(shim: psutil.Process) -> Path | None:
     return bundle
 
 
-def _find(id: str, namespace: str, address: str) -> Iterator[psutil.Process]:
-    flags = {("-id", id), ("-namespace", namespace), ("-address", address)}
+def find_shims(address: str, namespace: str | None = None, id: str | None = None) -> Iterator[psutil.Process]:
+    """Find the shims of the containerd at this address, all or those of one namespace and id."""
+    wanted = {("-address", address), ("-namespace", namespace), ("-id", id)}
+    flags = {(name, value) for name, value in wanted if value is not None}
     for process in psutil.process_iter():
         try:
             line = process.cmdline()
         except psutil.Error:
             continue
-        # What it is called is for whoever installed it to say, and its words can be in any order.
+        # A runtime may have any name with this word in it, and its arguments can be in any order.
         if line and "shim" in Path(line[0]).name and flags <= set(itertools.pairwise(line)):
             yield process

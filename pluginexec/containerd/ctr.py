@@ -240,22 +240,47 @@ class Ctr:
 
     def start(self, *arguments: str, separate_stderr: bool = False) -> subprocess.Popen[bytes]:
         """Start one command in the background; the thread that calls this must outlive it."""
-        return self.runner.start(self.argv(*arguments), separate_stderr=separate_stderr)
+        argv = self.argv(*arguments)
+        process = self.runner.start(argv, separate_stderr=separate_stderr)
+        log.debug("%s: started in the background (pid %d)", _Line(argv), process.pid)
+        return process
 
     def finish(
         self, process: subprocess.Popen[bytes], *arguments: str, operation: str, timeout: float | None = None
     ) -> Completed:
         """Wait for the end of one that was started, stderr apart; raise as ``run`` does."""
         argv, limit = self.argv(*arguments), timeout or self.timeout
-        return _check(lambda: finish(process, argv, limit), operation=operation)
+        return _logged(argv, lambda: _check(lambda: finish(process, argv, limit), operation=operation))
 
 
 def run_command(
     runner: Runner, argv: Sequence[str], timeout: float, *, operation: str, id: str | None = None
 ) -> Completed:
     """Run ``argv`` and return what it left; any failure carries ``operation`` and ``id``."""
-    log.debug("running: %s", shlex.join(map(str, argv)))
-    return _check(lambda: runner.run(argv, timeout), operation=operation, id=id)
+    return _logged(argv, lambda: _check(lambda: runner.run(argv, timeout), operation=operation, id=id))
+
+
+class _Line:
+    """A command line that can be pasted into a shell; it is made only if it is logged."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = argv
+
+    def __str__(self) -> str:
+        return shlex.join(map(str, self._argv))
+
+
+def _logged(argv: Sequence[str], run: Callable[[], Completed]) -> Completed:
+    """Run a command, and log at DEBUG its line, its result and its duration."""
+    begun = time.monotonic()
+    try:
+        completed = run()
+    except PluginExecError as error:
+        status = "no exit status" if error.returncode is None else f"exit status {error.returncode}"
+        log.debug("%s: %s in %.0f ms: %s", _Line(argv), status, 1000 * (time.monotonic() - begun), error.message)
+        raise
+    log.debug("%s: exit status 0 in %.0f ms", _Line(argv), 1000 * (time.monotonic() - begun))
+    return completed
 
 
 def _check(run: Callable[[], Completed], *, operation: str, id: str | None = None) -> Completed:

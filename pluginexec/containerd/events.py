@@ -104,6 +104,8 @@ class EventStream:
             if stood:
                 self._complained.clear()
             pause = FIRST_PAUSE if stood else min(pause * 2, LONGEST_PAUSE)
+            if not self._closed.is_set():
+                log.debug("the event stream ended; it is started again in %g s", pause)
             self._closed.wait(pause)
 
     def _follow(self) -> bool:
@@ -120,7 +122,9 @@ class EventStream:
                 self._child = child
             reader.start()
             if not self._closed.is_set() and self._mark(nonce, stands, reader):
-                self._began_at = time.monotonic()
+                now = time.monotonic()
+                log.debug("the event stream is active %.0f ms after its start", 1000 * (now - self._began_at))
+                self._began_at = now
                 self._backend.events_connected()
                 reader.join()
             return stands.is_set()
@@ -175,6 +179,7 @@ class EventStream:
             self._complain(str(error), f"event line skipped ({error}): {line[:200].decode(errors='replace').strip()}")
             return
         if event.namespace != self._ctr.namespace:
+            log.debug("an event of namespace %s is ignored", one_line(event.namespace))
             return
         if isinstance(event, LabelsEvent):
             if event.labels.get(_MARKER_LABEL) == nonce:

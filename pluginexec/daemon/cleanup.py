@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import logging
 import os
@@ -17,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from pluginexec.cleanup.loggers import find_loggers
+from pluginexec.cleanup.shims import find_shims
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.files import DaemonFiles
@@ -66,7 +67,7 @@ def delete_container(client: Client, id: str, has_task: bool) -> bool:
 
 def sweep(files: DaemonFiles, remote: Remote) -> None:
     """End what outlived containerd: shims and all below them, loggers, the OCI runtime's containers, mounts."""
-    _wait(list(shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
+    _wait(list(find_shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
     kill_processes(files)
     for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
@@ -81,7 +82,7 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
 
 def kill_processes(files: DaemonFiles) -> None:
     """SIGKILL our shims with all that is below them, and our loggers."""
-    kill_trees(lambda: [*shims(files.address), *_loggers(files.state)])
+    kill_trees(lambda: [*find_shims(files.address), *find_loggers(files.state / _TASKS)])
 
 
 def kill_trees(find: Callable[[], Iterable[psutil.Process]]) -> None:
@@ -109,26 +110,6 @@ def _wait(processes: list[psutil.Process], timeout: float) -> None:
                 poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             finally:
                 os.close(pidfd)
-
-
-def shims(address: str) -> Iterator[psutil.Process]:
-    """Find the shims of the containerd at this address."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.name().startswith("containerd-shim"):
-                line = process.cmdline()
-                if ("-address", address) in itertools.pairwise(line):
-                    yield process
-
-
-def _loggers(state: Path) -> Iterator[psutil.Process]:
-    # A logger's copiers outlive its shim when nobody reads what they write; they still are in the bundle's directory,
-    # though that is deleted. The variable is the shim's; a person's shell in that directory has none.
-    bundles = f"{state / _TASKS}{os.sep}"
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.cwd().startswith(bundles) and "CONTAINER_ID" in process.environ():
-                yield process
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -6,9 +6,10 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
+from pluginexec.cleanup.loggers import find_orphaned_loggers
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.versions import TESTED, series
 from pluginexec.daemon.private import choose, directory, private_address
@@ -22,7 +23,6 @@ from pluginexec.types import TaskState
 
 _MIN_FREE_SPACE = 16 << 20
 _SHOWN = 5
-_GONE = " (deleted)"
 _RECONCILE = (
     "run 'pluginexec ps -a', which records how they ended; for those that it does not list, 'pluginexec restore'"
 )
@@ -141,7 +141,7 @@ def check_leftovers(target: Target) -> Check:
     if scratch:
         return Check("leftovers", WARNING, f"left by a killed doctor: {_some(map(str, scratch))}", _removal(scratch[0]))
     live = _live_ids(target)
-    loggers = [pid for pid, id in _lone_loggers(target.root) if live is not None and id not in live]
+    loggers = [pid for pid, id in find_orphaned_loggers(target.root) if live is not None and id not in live]
     if loggers:
         message = f"loggers without a plugin: pids {_some(map(str, loggers))}"
         return Check("leftovers", WARNING, message, f"kill -9 {' '.join(map(str, loggers[:_SHOWN]))}")
@@ -174,22 +174,6 @@ def _with_fifos(root: Path) -> list[str]:
     for name in ("stdout", "stderr"):
         ids += [path.parent.name for path in root.glob(f"containers/*/{name}") if path.is_fifo()]
     return sorted(set(ids))
-
-
-def _lone_loggers(root: Path) -> Iterator[tuple[int, str]]:
-    """Yield the pid and the plugin id of each logger of this root whose plugin's files are gone.
-
-    While the files exist, a logger may hold the last output of a plugin for its next reader.
-    """
-    prefix = os.path.join(os.path.realpath(root), "containers", "")
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            held = os.readlink(entry / "fd/5")  # each logger keeps this file of its plugin open
-            gone = held.startswith(prefix) and held.endswith(_GONE)
-            if gone and b"CONTAINER_ID=" in (entry / "environ").read_bytes():
-                yield int(entry.name), Path(held.removesuffix(_GONE)).parent.name
 
 
 def _processes(holders: list[machine.Holder]) -> str:

@@ -21,7 +21,7 @@ from typing import TypeVar
 import psutil
 
 import pluginexec
-from pluginexec.daemon.cleanup import shims
+from pluginexec.cleanup.shims import find_shims
 
 GRACE = 1.0
 """Seconds that something which has just been asked to end may take."""
@@ -42,7 +42,7 @@ def remaining(find: Callable[[], _T], grace: float = GRACE) -> _T:
 def shims_of(address: str, prefix: str) -> dict[psutil.Process, tuple[str, str]]:
     """Return the shims of a containerd in namespaces with this prefix, with the namespace and the id of each."""
     result = {}
-    for process in shims(address):
+    for process in find_shims(address):
         try:
             flags = dict(itertools.pairwise(process.cmdline()))
         except psutil.Error:

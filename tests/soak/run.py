@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pluginexec import Containerd, Executor, ExitStatus, PluginExecError
-from pluginexec.daemon.cleanup import _loggers, shims
+from pluginexec.cleanup.loggers import find_loggers
+from pluginexec.cleanup.shims import find_shims
 from pluginexec.testing.rootfs import make_rootfs
 from tests.soak.faults import Faults
 from tests.soak.lives import Life
@@ -92,8 +93,8 @@ class Soak:
             left += [f"container {id}" for id in client.containers()]
         except PluginExecError as error:
             return [str(error)]
-        left += [f"shim {' '.join(process.cmdline())}" for process in shims(self._containerd.address)]
-        left += [f"logger {process}" for process in _loggers(state)]
+        left += [f"shim {' '.join(process.cmdline())}" for process in find_shims(self._containerd.address)]
+        left += [f"logger {process}" for process in find_loggers(state / "io.containerd.runtime.v2.task")]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         left += [f"mount {line}" for line in mounts if f" {state}" in line]
         containers = self._world.directory / "root" / "containers"

@@ -6,7 +6,9 @@ Real: processes, sessions, signals and pipes. The ``ctr`` is a shell script, mad
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -29,7 +31,14 @@ from pluginexec.containerd.ctr import (
     run_command,
     uninterrupted,
 )
-from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable, Unknown
+from pluginexec.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    PluginExecError,
+    Unavailable,
+    Unknown,
+)
 from tests.support.fakes import fake_command
 from tests.support.harness import PATIENCE, held_descriptors, wait_until
 from tests.support.shortages import few_descriptors
@@ -109,6 +118,27 @@ def test_an_error_says_what_was_tried_with_which_id(fake: Callable[[str], str]) 
 
 
 # The process.
+
+
+@pytest.mark.parametrize(
+    ("script", "result"),
+    [
+        ("exit 0", r"exit status 0 in \d+ ms"),
+        ("echo 'ctr: no such thing: not found' >&2; exit 1", r"exit status 1 in \d+ ms: ctr: no such thing: not found"),
+        ("exec sleep 1000", r"no exit status in \d+ ms: ctr gave no answer within 0.1 s"),
+    ],
+    ids=["success", "failure", "no answer"],
+)
+def test_a_command_is_logged_so_that_it_can_be_pasted_with_its_result_and_milliseconds(
+    fake: Callable[[str], str], caplog: pytest.LogCaptureFixture, script: str, result: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "pluginexec.containerd.ctr")
+    ctr = Ctr(Subprocesses(), fake(script), "/run/a b.sock", "n", 30)
+    with contextlib.suppress(PluginExecError):
+        ctr.run("tasks", "ls", operation="list tasks", timeout=0.1 if "sleep" in script else None)
+    (record,) = caplog.records
+    line = f"{ctr.binary} --address '/run/a b.sock' --connect-timeout 2s --namespace n tasks ls"
+    assert re.fullmatch(f"{re.escape(line)}: {result}", record.getMessage())
 
 
 def test_a_command_gets_its_arguments_untouched_by_a_shell(runner: Subprocesses, fake: Callable[[str], str]) -> None:
