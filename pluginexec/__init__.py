@@ -77,5 +77,5 @@ else:
         return value
 
     def __dir__():
-        """Return the public names too, also those that nobody has asked for yet."""
+        """Return the public names too, also those that are not imported yet."""
         return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@
     ├── Unavailable          containerd, or a managed plugin, cannot be reached now; the same call may work later
     ├── DeadlineExceeded     no answer in time; whether it happened is not known
     ├── PermissionDenied     this user may not do that
-    └── Unknown              containerd, runc, ctr or a managed plugin said something that is in no table of ours
+    └── Unknown              containerd, runc, ctr or a managed plugin printed something unknown
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# What a person reads of a command's complaint; the end of it names the cause.
+# What is shown of a command's stderr; the end of it names the cause.
 STDERR_KEPT = 4096
 _SHOWN = 100
 
@@ -119,4 +119,4 @@ class PermissionDenied(PluginExecError):
 
 
 class Unknown(PluginExecError):
-    """containerd, runc, ctr or a managed plugin said something that is in no table of ours."""
+    """containerd, runc, ctr or a managed plugin printed something unknown."""

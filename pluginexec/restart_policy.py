@@ -24,14 +24,14 @@ class RestartPolicy:
     limit: int = 0
 
     def wants_restart(self, exit_code: int | None, restarts: int) -> bool:
-        """Tell whether a plugin that nobody stopped is to be started again; ``restarts``: how often it was already."""
+        """Return whether a plugin that was not stopped is to be restarted; ``restarts``: how often it was already."""
         if self.name == "on-failure":
-            # One whose exit code nobody knows may have failed.
+            # One with an unknown exit code may have failed.
             return exit_code != 0 and not self.gives_up(restarts)
         return self.name in ("always", "unless-stopped")
 
     def gives_up(self, restarts: int) -> bool:
-        """Tell whether it was started again as often as the policy allows."""
+        """Return whether it was started again as often as the policy allows."""
         return bool(self.limit) and restarts >= self.limit
 
 

@@ -128,7 +128,7 @@ class PluginFiles:
                 shutil.rmtree(self.directory, ignore_errors=True)
 
     def exist(self) -> bool:
-        """Tell whether a plugin of this id was created here and not yet cleaned up."""
+        """Return whether a plugin of this id was created here and not yet cleaned up."""
         return self.config.exists()
 
     def attach(self) -> int:

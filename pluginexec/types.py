@@ -26,7 +26,7 @@ class ExitStatus:
     """How a plugin ended.
 
     - ``exit_code``: 0 to 255; 128+n where signal n ended it (the convention of runc and the shell); ``None`` where
-      nobody knows any more, because containerd forgot it and the kernel cannot be asked;
+      it is unknown, because containerd forgot it and the kernel cannot be asked;
     - ``exited_at``: aware, UTC; from containerd's event, or the moment we noticed where there was none;
     - ``pid``: the host's pid of the plugin's init process;
     - ``oom_killed``: whether the kernel's OOM killer ended a process of the plugin.

@@ -27,7 +27,7 @@ def find_bundle(message: str, namespace: str, id: str) -> Path | None:
 
 
 def is_bundle(path: Path, namespace: str, id: str) -> bool:
-    """Tell whether a path is where containerd keeps the bundle of this id: nothing else may be removed."""
+    """Return whether a path is where containerd keeps the bundle of this id: nothing else may be removed."""
     return path.parts[-3:] == (_TASKS, namespace, id)
 
 

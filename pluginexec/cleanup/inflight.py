@@ -1,7 +1,7 @@
 """The commands that an executor had started when it was killed: they go on without it.
 
 A ``ctr run`` may make its container only after we have looked and found none; a deletion may meet the next container
-of its id. So whoever takes an id waits for their end first. They are left alone: a deletion that is cut short leaks
+of its id. So an operation on an id first waits for their end. They are left alone: a deletion that is cut short leaks
 its shim.
 """
 

@@ -1,7 +1,7 @@
 """End loggers that were left behind: their task is deleted, and yet they do not end.
 
-A logger blocks for ever where a process holds the plugin's pipe open from outside its pid namespace, and where nobody
-reads its FIFO any more. The shim kills the shell after a while, but not what copies for it.
+A logger blocks for ever where a process holds the plugin's pipe open from outside its pid namespace, and where its
+FIFO has no reader. The shim kills the shell after a while, but not what copies for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAUSE = 0.01
 
 
 def end_loggers(files: PluginFiles) -> None:
-    """SIGKILL all loggers of this id; only for one whose task is deleted, and while nobody else may create it anew.
+    """SIGKILL all loggers of this id; only for one whose task is deleted, and while the id cannot be created again.
 
     It looks at every process of the machine, which takes some milliseconds.
     """

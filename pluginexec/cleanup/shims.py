@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 _CLEANED_WITHIN = 5.0
 _FORGOTTEN_AFTER = 0.5
-"""Seconds in which containerd takes the task off its list, once the bundle is gone; it tells nobody when."""
+"""Seconds in which containerd takes the task off its list, once the bundle is gone; it does not report when."""
 _PAUSE = 0.02
 
 
 def end_shim(id: str, namespace: str, address: str) -> bool:
-    """SIGKILL the shim of an id, and wait until containerd has cleaned up behind it; tell whether there was one.
+    """SIGKILL the shim of an id, and wait until containerd has cleaned up behind it; return whether there was one.
 
     Only for an id that nothing lives of: what runs below the shim dies with it.
     """

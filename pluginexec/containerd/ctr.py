@@ -308,7 +308,7 @@ def uninterrupted(work: Callable[[], T]) -> T:
     try:
         thread.start()
         wait([outcome])
-    except RuntimeError:  # no thread can be had
+    except RuntimeError:  # out of threads
         return work()
     except BaseException:
         wait([outcome])

@@ -95,17 +95,17 @@ def invocation_code(message: str) -> int | None:
 
 
 def container_missing(message: str, id: str) -> bool:
-    """Tell whether it is the container that containerd did not find, and not only its task."""
+    """Return whether containerd did not find the container, and not only its task."""
     return f'container "{id}" in namespace' in message
 
 
 def task_exists(message: str, id: str) -> bool:
-    """Tell whether containerd refused because of a task, not a container: the shim of an earlier one is left."""
+    """Return whether containerd refused because of a task, not a container: the shim of an earlier one is left."""
     return f"task {id}: already exists" in message
 
 
 def container_runs(message: str) -> bool:
-    """Tell whether containerd refused to delete something because it has not stopped."""
+    """Return whether containerd refused to delete something because it has not stopped."""
     return re.search(_NOT_STOPPED, message) is not None
 
 

@@ -46,7 +46,7 @@ class Backend(Protocol):
         """Take one event of one container; must not block, because the next event waits for it."""
 
     def events_connected(self) -> None:
-        """Learn that the stream stands, anew: whatever happened before must be found out by asking.
+        """Take the report that the stream is active (again): what happened before must be found out by asking.
 
         While this takes its time, events arrive, but the stream is not started again.
         """
@@ -98,7 +98,7 @@ class EventStream:
             except PluginExecError as error:
                 stood = False
                 self._complain(type(error).__name__, f"no events from containerd: {error}")
-            except Exception as error:  # no thread can be had, or the backend failed: no reason never to try again
+            except Exception as error:  # out of threads, or the backend failed: try again
                 stood = False
                 self._complain(type(error).__name__, "the event stream failed", error)
             if stood:

@@ -55,7 +55,7 @@ class Remote:
             raise InvalidArgument(f"timeout {shown(self.timeout)} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
 
     def listens(self) -> bool:
-        """Tell whether something listens on the socket; what else keeps us from it is told by the first operation."""
+        """Return whether something listens on the socket; any other obstacle is reported by the first operation."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(self.address)

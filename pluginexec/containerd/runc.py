@@ -78,7 +78,7 @@ class Command:
 
 
 class RuntimeExec:
-    """One command in a running plugin; a context manager, which leaves no process and no file of ours.
+    """One command in a running plugin; a context manager, which leaves neither process nor file behind.
 
     - ``content``: the OCI process, as ``command`` makes it of the plugin's spec;
     - ``runtime_root``: where the runtime has its state of the plugin;
@@ -150,19 +150,19 @@ class RuntimeExec:
         """Wait for the end, and return the exit code, 128+n for signal n; with ``detach``, only for the start.
 
         What the command writes to its stderr goes to ``stderr``: that of the runtime, which has it in its hands, also
-        carries the runtime's own complaint. Raises ``InvalidArgument`` where the command cannot be executed,
+        carries the runtime's own message. Raises ``InvalidArgument`` where the command cannot be executed,
         ``DeadlineExceeded`` after ``timeout`` seconds.
         """
         assert self._process
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._process.stderr:
             # The runtime writes to its log first, so what comes after that is its own.
-            while (data := self._read(deadline, timeout)) and self._complaint() is None:
+            while (data := self._read(deadline, timeout)) and self._failure() is None:
                 _write(stderr, data)
         code = self._process.wait()
-        complaint = self._complaint()
-        if complaint is not None:
-            message = complaint.removeprefix(_PREFIX)
+        failure = self._failure()
+        if failure is not None:
+            message = failure.removeprefix(_PREFIX)
             error = error_from_stderr(message, argv=self._argv(), returncode=code, operation="exec", id=self.id)
             if invocation_code(message):
                 error.hint = "give a program of the plugin's root file system"
@@ -205,7 +205,7 @@ class RuntimeExec:
         process = str(self._directory / "process.json")
         return [*self._to_runtime, *log, "exec", *detach, "--process", process, self.id]
 
-    def _complaint(self) -> str | None:
+    def _failure(self) -> str | None:
         """Return the error that the runtime has logged; ``None`` if there is none, or it is not all there yet."""
         with contextlib.suppress(OSError, ValueError):
             for line in (self._directory / "log").read_text(encoding="utf-8").splitlines():

@@ -35,7 +35,7 @@ _ROUNDS = 3
 
 
 def delete_everything(remote: Remote, namespaces: Iterable[str] | None = None) -> bool:
-    """Delete all tasks by force, and all containers, in these namespaces or all; tell whether that went well."""
+    """Delete all tasks by force, and all containers, in these namespaces or all; return whether that went well."""
     try:
         work = [
             (client, id, id in tasks)
@@ -52,7 +52,7 @@ def delete_everything(remote: Remote, namespaces: Iterable[str] | None = None) -
 
 
 def delete_container(client: Client, id: str, has_task: bool) -> bool:
-    """Delete a container, and first, by force, its task; tell whether that went well, and log it if not."""
+    """Delete a container, and first, by force, its task; return whether that went well, and log it if not."""
     try:
         if has_task:
             with contextlib.suppress(NotFound):
@@ -73,7 +73,7 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
         _delete_runtime_state(remote, bundle)
     for directory in (files.state, files.root):
         for point in reversed(mount_points_below(directory)):
-            if point != os.path.realpath(directory):  # that one is of whoever chose the directory
+            if point != os.path.realpath(directory):  # that one belongs to the caller
                 try:
                     unmount(point)
                 except OSError as error:

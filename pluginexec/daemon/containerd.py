@@ -118,7 +118,7 @@ class Containerd:
         """End the tasks that it ran, unless told to leave them, then containerd: SIGTERM, 15 s, SIGKILL.
 
         Afterwards no shim, logger, mount or cgroup of it is left, also if containerd was dead or hung. A task whose
-        output nobody reads takes 12 s: containerd waits so long for its logger. What cannot be ended is logged. May be
+        output is not read takes 12 s: containerd waits so long for its logger. What cannot be ended is logged. May be
         called again, and after a ``start`` that failed.
         """
         supervisor = self._supervisor

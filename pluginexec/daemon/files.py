@@ -90,14 +90,14 @@ class DaemonFiles:
             os.close(lock)
 
     def processes(self) -> Iterator[int]:
-        """Find the pids of the containerd that runs on these files, whoever started it.
+        """Find the pids of the containerd that runs on these files, started by any process.
 
         In all processes, not only in the pid file: who started it may have been killed before that was written.
         """
         return (pid for pid in psutil.pids() if self.are_of(pid))
 
     def are_of(self, pid: int) -> bool:
-        """Tell whether a process is a containerd that runs on these files."""
+        """Return whether a process is a containerd that runs on these files."""
         try:
             line = psutil.Process(pid).cmdline()
         except psutil.Error:
@@ -106,7 +106,7 @@ class DaemonFiles:
         return name_fits and line[-2:] == ["--config", str(self.config)]
 
     def write_pid(self, pid: int) -> None:
-        """Note the pid, for people; nothing here trusts it."""
+        """Write the pid, for people; it is not trusted here."""
         try:
             self.pid.write_text(f"{pid}\n", encoding="ascii")
         except OSError as error:
@@ -130,7 +130,7 @@ class DaemonFiles:
             return 0
 
     def log_end(self, start: int) -> str:
-        """Say what the last line of the log is, of those behind ``start``."""
+        """Return the last line of the log behind ``start``, as part of a message."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(start, self.log_size() - 8 * _LOG_KEPT))

@@ -41,7 +41,7 @@ def private_address(root: str | os.PathLike[str]) -> str:
 
 
 def is_private(address: str, root: str | os.PathLike[str]) -> bool:
-    """Tell whether an address is that of a root's private containerd; a root with a long path can have none."""
+    """Return whether an address is that of a root's private containerd; a root with a long path can have none."""
     try:
         return address == private_address(root)
     except InvalidArgument:
@@ -102,7 +102,7 @@ def supervised(address: str | None, root: str | os.PathLike[str], patience: floa
 
 
 def _start(containerd: Containerd, instead_of: str) -> bool:
-    """Start or adopt it; tell whether the lock is ours."""
+    """Start or adopt it; return whether the lock is ours."""
     listened = containerd.remote.listens()
     try:
         containerd.start()

@@ -61,7 +61,7 @@ class Child:
         self._pidfd = os.pidfd_open(pid)
 
     def wait(self, timeout: float | None, *others: int) -> bool:
-        """Wait until it has ended or another descriptor is readable; tell whether any of that came in time."""
+        """Wait until it has ended or another descriptor is readable; return whether any of that came in time."""
         return _readable(timeout, self._pidfd, *others)
 
     def send(self, number: signal.Signals) -> None:
@@ -71,14 +71,14 @@ class Child:
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def end(self, timeout: float) -> str:
-        """SIGTERM, ``timeout`` seconds, SIGKILL; then as ``bury``."""
+        """SIGTERM, ``timeout`` seconds, SIGKILL; then as ``reap``."""
         self.send(signal.SIGTERM)
         if not self.wait(timeout):
             log.warning("containerd (pid %d) did not end within %g s of SIGTERM; killing it", self.pid, timeout)
             self.send(signal.SIGKILL)
-        return self.bury()
+        return self.reap()
 
-    def bury(self) -> str:
+    def reap(self) -> str:
         """Wait for its end, reap it, and say how it ended."""
         self.wait(None)
         code = self._popen.wait() if self._popen else None
@@ -209,7 +209,7 @@ class Supervisor:
             else:
                 log.warning("containerd (pid %d) was running already, and does not answer; killing it", pid)
                 child.send(signal.SIGKILL)
-                child.bury()
+                child.reap()
         return None
 
     def _launch(self) -> Child:
@@ -266,7 +266,7 @@ class Supervisor:
             raise
 
     def _await_answer(self, child: Child, timeout: float) -> bool:
-        """Tell whether it answered; if not, it ended, the time is over, or a stop was asked for."""
+        """Return whether it answered; if not, it ended, the time is over, or a stop was asked for."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
             if self._remote.listens():
@@ -288,7 +288,7 @@ class Supervisor:
                 if self._stop_is_asked():
                     return
                 child, self.child = self.child, None
-                said = f"{child.bury()}; {self._files.log_end(log_start)}"
+                said = f"{child.reap()}; {self._files.log_end(log_start)}"
                 deaths = deaths + 1 if time.monotonic() - child.started < EARLY_EXIT else 0
             if deaths >= EARLY_EXITS:
                 self._give_up(said)

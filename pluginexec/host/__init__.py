@@ -1,1 +1,1 @@
-"""The plugins of one root as the command line keeps them: on disk, with no process of ours that must live."""
+"""The plugins of one root as the command line keeps them: on disk, without a process that must keep running."""

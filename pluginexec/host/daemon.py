@@ -1,4 +1,4 @@
-"""The private containerd of a root, looked at and stopped, whoever started it."""
+"""The private containerd of a root, inspected and stopped, by any process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RUNNING, SILENT, STOPPED = "running", "not answering", "stopped"
 _TAKEN_PATIENCE = 1.0
-"""Seconds that whoever starts it for the next command may have it in hand."""
+"""Seconds for which a command that starts it may hold its lock."""
 _GRACE = 10.0
 """Seconds from SIGTERM to SIGKILL of a plugin."""
 _AT_ONCE = 8
@@ -83,7 +83,7 @@ def _started_at(pid: int) -> datetime | None:
 
 
 def stop(root: Path, *, plugins: bool) -> bool:
-    """Stop the private containerd of a root; tell whether there was anything to stop.
+    """Stop the private containerd of a root; return whether there was anything to stop.
 
     What it runs goes on, and the next command's containerd has it; with ``plugins``, that is stopped first. Raises
     ``FailedPrecondition`` where another process watches it.

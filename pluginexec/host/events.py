@@ -80,7 +80,7 @@ class Feed:
             yield Event(successor[0].created_at if successor else now(), "destroy", id, {}, record.labels)
 
     def _is_new(self, event: Event) -> bool:
-        """Tell whether an event of containerd's was not told yet, and note it."""
+        """Return whether an event of containerd's was not told yet, and note it."""
         last = self._last.get((event.id, event.action))
         if event.life and last and last.life == event.life:
             return False
@@ -88,7 +88,7 @@ class Feed:
         return True
 
     def _was_missed(self, event: Event) -> bool:
-        """Tell whether what a record remembers was not told yet, and note it."""
+        """Return whether what a record remembers was not told yet, and note it."""
         if event.time < self._since:
             return False
         last = self._last.get((event.id, event.action))

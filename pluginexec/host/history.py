@@ -61,7 +61,7 @@ def remembered(record: Record, state: State) -> list[Event]:
         started_at = min(state.started_at, state.finished_at or state.started_at)
         events.append(Event(started_at, "start", record.id, {}, record.labels, state.pid))
     if state.finished_at:
-        # An exit code that nobody knows is left out, not invented.
+        # An unknown exit code is left out, not invented.
         code = {} if state.exit_code is None else {"exit_code": state.exit_code}
         events.append(Event(state.finished_at, "die", record.id, code, record.labels, state.pid))
     return events

@@ -39,9 +39,9 @@ from pluginexec.validation import parse_signal
 log = logging.getLogger(__name__)
 
 LOOK_TIMEOUT = 2.0
-"""Seconds that whoever only looks waits for one who is at work on a plugin."""
+"""Seconds that a command which only reads waits for one that works on a plugin."""
 WORK_TIMEOUT = EXIT_TIMEOUT
-"""Seconds that whoever needs the plugin waits for that."""
+"""Seconds that a command which changes a plugin waits for that."""
 _POLL = 0.1
 _LOCK_POLL = 0.01
 
@@ -93,7 +93,7 @@ class Host:
                 record.id, status="created", exit_code=invocation_code(error.message), error=str(error), **changes
             )
             raise
-        # Even if it has ended meanwhile: whoever looks next finds out.
+        # Even if it has exited meanwhile: the next command reconciles.
         pid = self.files(record.id).read_pid() or 0
         self.records.change_state(
             record.id,
@@ -109,7 +109,7 @@ class Host:
         )
 
     def reconcile(self, id: str, timeout: float = WORK_TIMEOUT) -> State:
-        """Return the state of a plugin, after finding out how it ended if nobody has; ``--rm`` removes it then.
+        """Return the state of a plugin, after finding out how it exited, if unknown; ``--rm`` removes it then.
 
         Raises ``DeadlineExceeded`` where another process is at work on it for longer than ``timeout`` seconds.
         """
@@ -121,18 +121,18 @@ class Host:
             return self._reconcile_locked(self.records.record(id)) if is_free else self.records.state(id)
 
     def has_ended(self, id: str) -> bool:
-        """Tell whether a plugin has ended, and all that it printed is in its log."""
+        """Return whether a plugin has ended, and all that it printed is in its log."""
         try:
             if is_alive(self.records.state(id)):
                 return False
             return self.reconcile(id, LOOK_TIMEOUT).status not in ("running", "restarting")
         except NotFound:  # --rm
             return True
-        except DeadlineExceeded:  # whoever is at work on it deals with its end, or starts it again
+        except DeadlineExceeded:  # the holder of the lock records its exit, or starts it again
             return False
 
     def current_state(self, id: str) -> State:
-        """Return the state of a plugin as well as it can be told now: nobody is waited for, no containerd started."""
+        """Return the state of a plugin as far as it is known now, without waiting or starting a containerd."""
         if Remote(self.records.record(id).address).listens():
             with contextlib.suppress(DeadlineExceeded, Unavailable, FailedPrecondition):
                 return self.reconcile(id, LOOK_TIMEOUT)
@@ -169,7 +169,7 @@ class Host:
         return self.record_exit(record, exit_status(executor, record.id))
 
     def give_up(self, id: str) -> State:
-        """Write down of a plugin, whose lock is held, that nobody starts it again after all."""
+        """Record of a plugin, whose lock is held, that it is not started again."""
         state = self.records.state(id)
         return self.records.change_state(id, status="exited") if state.status == "restarting" else state
 
@@ -255,7 +255,7 @@ class Host:
                 self._forget(id)
 
     def notify_serve(self) -> bool:
-        """Have ``pluginexec serve`` look at the records again; tell whether it runs."""
+        """Ask ``pluginexec serve`` to read the records again; return whether it runs."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             try:
@@ -271,7 +271,7 @@ class Host:
         self.records.remove(id)
 
     def _reconcile_locked(self, record: Record) -> State:
-        """Return the state of a plugin, whose lock is held, after finding out what became of it if nobody has."""
+        """Return the state of a plugin, whose lock is held, after finding out what became of it, if unknown."""
         state = self.records.state(record.id)
         if is_alive(state) or (state.status != "running" and not self.files(record.id).exist()):
             return state
@@ -297,11 +297,11 @@ class Host:
             yield False
 
     def _last_sinks(self, record: Record) -> tuple[Sink, Sink]:
-        """Return where the last words of a plugin go that nobody supervised."""
+        """Return where the last output of an unsupervised plugin goes."""
         return (None, None) if record.detached else attached_sinks(record, self.records.directory(record.id))
 
     def _end(self, record: Record, init: InitProcess, number: int, timeout: float) -> bool:
-        """Send a signal and wait; tell whether the process has ended."""
+        """Send a signal and wait; return whether the process has ended."""
         self._send(record, init, number)
         return _ends_within(init, timeout)
 
@@ -316,7 +316,7 @@ class Host:
 
 
 def exit_status(executor: Executor, id: str) -> ExitStatus | None:
-    """Return how the last life of a plugin ended; ``None`` if nobody knows."""
+    """Return how the last run of a plugin ended; ``None`` if that is unknown."""
     with contextlib.suppress(NotFound):
         return executor.exit_status(id)
     return None

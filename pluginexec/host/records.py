@@ -3,7 +3,7 @@
 ::
 
     ROOT/plugins/ID/
-      lock              flock: held by whoever is at work on the plugin: by `run` in the foreground and `serve` always
+      lock              flock: held by a command that works on the plugin; by `run` in the foreground and `serve` always
       plugin.json       what was asked for
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
@@ -33,7 +33,7 @@ from pluginexec.validation import check_id
 _T = TypeVar("_T", "Record", "State")
 _TIMES = ("created_at", "started_at", "finished_at")
 SHORT_LOCK_TIMEOUT = 1.0
-"""Seconds that a command which only looks may have a lock; whoever has it for longer stays with the plugin."""
+"""Seconds that a command which only looks may hold a lock; one that holds it for longer supervises the plugin."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Records:
             yield
 
     def is_locked(self, id: str) -> bool:
-        """Tell whether somebody is at work on a plugin at this moment."""
+        """Return whether a command works on a plugin at this moment."""
         try:
             with self.lock(id):
                 return False
@@ -186,11 +186,11 @@ class Records:
             return True
 
     def stopped(self, id: str) -> bool:
-        """Tell whether a person stopped it."""
+        """Return whether a person stopped it."""
         return (self.directory(id) / "stopped").exists()
 
     def mark_stopped(self, id: str) -> None:
-        """Note that a person stopped it; anybody may, and before the signal is sent."""
+        """Record that a person stopped it; without the lock, and before the signal is sent."""
         path = self.directory(id) / "stopped"
         try:
             path.touch(mode=0o600)
@@ -200,7 +200,7 @@ class Records:
             raise file_error(error, f"{str(path)!r} cannot be made") from error
 
     def clear_stopped(self, id: str) -> None:
-        """Note that it is to run again."""
+        """Record that it is to run again."""
         (self.directory(id) / "stopped").unlink(missing_ok=True)
 
     def _read(self, id: str, name: str) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def hold_process(state: State) -> InitProcess | None:
 
 
 def is_alive(state: State) -> bool:
-    """Tell whether the process of a state lives; asks the kernel, and starts no process."""
+    """Return whether the process of a state lives; asks the kernel, and starts no process."""
     init = hold_process(state)
     if init:
         init.close()
@@ -252,7 +252,7 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
     if descriptor is None:
         raise DeadlineExceeded("another process is at work on it", id=id, hint=f"see who: fuser {path}")
     try:
-        if not _is_at(path, descriptor):  # removed, while we waited, by whoever held the lock
+        if not _is_at(path, descriptor):  # removed by the last holder of the lock
             raise missing
         yield
     finally:
@@ -260,7 +260,7 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Tell whether an open file is still the one at a path."""
+    """Return whether an open file is still the one at a path."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     return False

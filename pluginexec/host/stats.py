@@ -49,7 +49,7 @@ class Watch:
         return samples
 
     def is_over(self) -> bool:
-        """Tell whether all the plugins that were named have ended, and nobody is to start them again."""
+        """Return whether all the plugins that were named have ended, and no restart is pending."""
         return bool(self._ids) and not any(self._may_run(id) for id in self._ids)
 
     def _may_run(self, id: str) -> bool:

@@ -16,7 +16,7 @@ _RECEIVED, _SENT = 0, 8
 
 @dataclass(frozen=True)
 class Usage:
-    """What a plugin used up to ``taken_at``, in seconds of the monotonic clock; ``None`` is what nobody knows.
+    """What a plugin used up to ``taken_at``, in seconds of the monotonic clock; ``None`` is unknown.
 
     CPU time is in nanoseconds, all else in bytes; ``memory_limit`` is that of the machine where there is no other.
     """

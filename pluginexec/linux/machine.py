@@ -16,7 +16,7 @@ _FLOCK = re.compile(r"FLOCK +ADVISORY +(READ|WRITE) +(-?[0-9]+) +([0-9a-f]+):([0
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a lock; ``exclusive`` if nobody else can."""
+    """A process that holds a lock; ``exclusive`` if no other process can."""
 
     pid: int
     name: str

@@ -58,7 +58,7 @@ class InitProcess:
         return init
 
     def has_ended(self) -> bool:
-        """Tell whether the process has ended, reaped or not."""
+        """Return whether the process has ended, reaped or not."""
         if self.pidfd < 0:
             return True
         poll = select.poll()
@@ -94,7 +94,7 @@ class InitProcess:
         return None
 
     def close(self) -> None:
-        """Give the pidfd back."""
+        """Close the pidfd."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1

@@ -147,11 +147,11 @@ class _Section:
             self._values[key.lower()] = value
 
     def complain(self, name: str, problem: str) -> None:
-        """Note that a field is wrong."""
+        """Record that a field is wrong."""
         self._wrong.append(f"{self._prefix}{name} {problem}")
 
     def done(self) -> None:
-        """Note the fields that nobody asked for."""
+        """Record the fields that are unknown."""
         self._wrong.extend(f"?{self._prefix}{shown(name)}" for name in self._values if name not in _UNUSED)
 
     def take(self, name: str, kind: type[_T], default: _T) -> _T:

@@ -152,7 +152,7 @@ class _Object:
     prefix: str = ""
 
     def error(self, field: str, problem: str) -> InvalidArgument:
-        """Say that ``field`` is wrong."""
+        """Return the error that ``field`` is wrong."""
         return _wrong(self.name, f"{self.prefix}{field}", problem)
 
     def get(self, field: str, kind: type[_T]) -> _T | None:
@@ -162,7 +162,7 @@ class _Object:
             if not isinstance(value, dict):
                 raise self.error(field.split(".")[0], f"must be an object, not {_JSON_NAMES[type(value)]}")
             if value.get(key) is None:
-                # A null is absent for Go; whoever reads the spec after us need not know.
+                # A null is absent for Go; later readers of the spec need not know.
                 value.pop(key, None)
                 return None
             value = value[key]
@@ -343,7 +343,7 @@ def _wrong(name: str, field: str, problem: str) -> InvalidArgument:
 
 
 def _refused(name: str, error: OSError | ValueError, remedy: str) -> PluginExecError:
-    """Turn what the system said about the path that ``name`` ends with into an error of ours."""
+    """Turn what the system said about the path that ``name`` ends with into an error of the tree."""
     said = ((isinstance(error, OSError) and error.strerror) or str(error)).lower()
     if isinstance(error, PermissionError):
         return PermissionDenied(f"{name}: {said}; let this user read it, or run as one who may")

@@ -1,10 +1,10 @@
 """The FIFOs of a container that something else created, found where they are surely open: at its shim.
 
 containerd tells no client where they are, and ``ctr tasks attach`` is no help that lasts: it ends when containerd does,
-removes the FIFOs on its way out so that nobody finds them again, forwards signals to the plugin, and takes with it what
+removes the FIFOs as it ends so that nothing finds them again, forwards signals to the plugin, and takes with it what
 it had read. The shim has them open for as long as the container runs.
 
-Those of a plugin of ours whose root directory was deleted are found in the same way: its logger has them open.
+Those of an own plugin whose root directory was deleted are found in the same way: its logger has them open.
 """
 
 from __future__ import annotations

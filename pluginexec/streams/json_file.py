@@ -1,4 +1,4 @@
-"""A sink that keeps a plugin's output in docker's json-file format, with no process of ours in between."""
+"""A sink that keeps a plugin's output in docker's json-file format, without passing through this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPTIONS = ("max-size", "max-file")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 # Beside what logger.py says: a logger that is killed is replaced, and the containerd waits at 9 only for the first.
-# Where there is no Python any more, the plugin must not suffer: what it says is read and discarded.
+# If Python is gone, the plugin must not suffer: its output is read and discarded.
 _SCRIPT = """\
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 trap '' HUP INT TERM

@@ -4,7 +4,7 @@ r"""Write docker's json-file log: as a process of its own that reads a plugin's 
 
     {"log":"text\n","stream":"stdout","time":"2026-11-24T01:02:03.123456789Z"}
 
-Each plugin has such a process, so this imports nothing but what is built into Python, and no other module of ours:
+Each plugin has such a process, so this imports nothing but what is built into Python, no other module of the package:
 with ``json``, which brings ``re``, it would take twice as long to start and a third more memory.
 """
 
@@ -18,7 +18,7 @@ ENTRY_SIZE = 16 << 10
 """Bytes of a line that go into one entry: docker's. Of a longer line's entries only the last ends with a newline."""
 STREAMS = ("stdout", "stderr")
 READY = 9
-"""The descriptor that whoever starts the process waits at; it gets one byte."""
+"""The descriptor at which the starter of the process waits; it gets one byte."""
 _FLAGS = posix.O_RDWR | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC
 _CHUNK = 1 << 16
 _LONGEST = 1 << 17
@@ -74,7 +74,7 @@ class JsonLog:
         return StreamWriter(self, stream)
 
     def let_go(self) -> None:
-        """Learn that one of the writers was closed."""
+        """Count one writer less; after the last, close the log."""
         with self._lock:
             self._writers -= 1
             last = not self._writers
@@ -199,7 +199,7 @@ def main() -> None:
     """Be the logger of one container: stdout on descriptor 3, stderr on 4; end when both have ended.
 
     Arguments: the path, the size and the number of its files, and the streams to be kept. Signals that ask it to end
-    are ignored by whoever starts it.
+    are ignored by its starter.
     """
     import select
 

@@ -39,7 +39,7 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name=f"pluginexec-{name}", daemon=True)
 
     def prepare(self) -> None:
-        """Have the thread made, which waits for ``start``; raises ``RuntimeError`` where none can be had."""
+        """Make the thread, which waits for ``start``; raises ``RuntimeError`` when out of threads."""
         self._runs = True
         try:
             self._thread.start()

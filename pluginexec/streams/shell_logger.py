@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 NO_LOGGER = ("--null-io",)
-"""The arguments of ``ctr run`` for a plugin whose output nobody wants: no logger at all."""
+"""The arguments of ``ctr run`` for a plugin whose output is discarded: no logger at all."""
 
 # On delete the shim sends SIGTERM, then waits 12 s, then kills: the shell waits while the two cats copy to the end,
-# and if it is killed, they go on. "<>" opens a FIFO without a reader, and keeps writes from failing while nobody reads.
+# and if it is killed, they go on. "<>" opens a FIFO without a reader, and keeps writes from failing without a reader.
 # Both copiers run before the container does, so that one that speaks is heard whichever process of the logger dies.
 _SCRIPT = """\
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -30,10 +30,10 @@ wait
 """
 # A cat that is killed is replaced: what it held is lost, at most 128 KiB, but the plugin's writes do not fail.
 _COPY = "until cat; [ $? -lt 128 ]; do :; done"
-# A file can be on a disk that is full: that must not hurt the plugin, whose writes would fail when nobody reads. So
+# A file can be on a disk that is full: that must not hurt the plugin, whose writes would fail without a reader. So
 # read and discard for a second, then try again.
 _COPY_TO_FILE = "until cat; do [ $? -gt 128 ] || timeout -s KILL 1 cat >/dev/null || [ $? -eq 137 ] || break; done"
-# Whoever reads may die with bytes unread, and a FIFO that nobody holds open forgets what is in it. Its writers end with
+# A reader may be killed with bytes unread, and a FIFO that is not held open forgets what is in it. Its writers end with
 # the task, which 1.7 and later delete as they start: so keep the read ends open, which keeps no reader from its end.
 # Whoever reads holds the lock, and removes the file before it lets go; if the file is there, it has not read all.
 _KEEP = """\

@@ -140,12 +140,12 @@ class Streams:
                         os.close(pipe)
 
     def start(self) -> None:
-        """Start the relays: all, or none and ``Unavailable`` where no thread can be had."""
+        """Start the relays: all, or none and ``Unavailable`` when out of threads."""
         try:
             for relay in self._relays:
                 relay.prepare()
         except RuntimeError as error:
-            raise Unavailable(f"no thread can be had for its streams: {error}") from error
+            raise Unavailable(f"cannot relay its streams: out of threads: {error}") from error
         self._started = True
         for relay in self._relays:
             relay.start()
@@ -161,7 +161,9 @@ class Streams:
         since = time.monotonic()
         unended = [relay for relay in self._relays if not relay.join(since + DRAIN_TOTAL, since=since, idle=DRAIN_IDLE)]
         for relay in unended:
-            log.warning("%s has no end: a process holds it open, or its writer blocks; given up", relay.name)
+            log.warning(
+                "%s: gave up waiting for end of file (another process holds the pipe, or the writer blocks)", relay.name
+            )
         if self._attached:
             # Before the lock is released: so the logger knows that nothing is left to be read.
             with contextlib.suppress(OSError):
@@ -206,7 +208,7 @@ class Streams:
         self.stop()
 
     def discard(self) -> None:
-        """Give everything back without a byte relayed and with no writer closed: the plugin did not start."""
+        """Release everything without a byte relayed or a writer closed: the plugin did not start."""
         for relay in self._relays:
             relay.dispose()
         for file in self._opened:
@@ -219,7 +221,7 @@ class Streams:
             os.close(lock)
 
     def _nudge(self) -> None:
-        """Open and close the write ends: a FIFO that nobody opened for writing since we did never shows its end."""
+        """Open and close the write ends: one that was never open for writing never shows its end."""
         for source in self._sources:
             # Not by its name: that may be gone, or be another one's.
             with contextlib.suppress(OSError):

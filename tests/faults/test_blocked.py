@@ -102,7 +102,7 @@ def test_whatever_blocks_each_exit_comes_once_after_a_bound_and_others_notice_no
     codes = {id: status.exit_code for id, status in exits.wait_for(0)}
     assert [codes[id] for id in ids] == [137] + [3] * (len(ids) - 1)
     for id in (*ids[:2], *ids[3:]):
-        assert f"{id}-stdout has no end" in caplog.text
+        assert f"{id}-stdout: gave up waiting for end of file" in caplog.text
     for id in ids[:2]:
         assert f"writer of {id}-stdout blocks" in caplog.text
     assert [(buffer.data, buffer.closings) for buffer in buffers] == [(b"up\n", 1)] * len(buffers)

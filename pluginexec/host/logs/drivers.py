@@ -35,7 +35,7 @@ def log_file(record: Record, directory: Path) -> Path | None:
 
 
 def detached_sinks(record: Record, directory: Path) -> tuple[Sink, Sink]:
-    """Return the sinks of a plugin that nobody needs to stay with: its own logger writes."""
+    """Return the sinks of a detached plugin: its own logger writes."""
     if record.log_driver == JSON_FILE:
         sink = _json_file(record, directory)
         return sink, sink

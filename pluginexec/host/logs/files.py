@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _BLOCK = 1 << 18
-"""Bytes read at once; no entry of ours is so long, a line that is longer is somebody else's."""
+"""Bytes read at once; no entry of the loggers is so long, a longer line comes from another program."""
 _ATTEMPTS = 100
 
 
@@ -27,14 +27,14 @@ class LogFile:
             self._descriptor = -1
 
     def is_at(self, path: Path) -> bool:
-        """Tell whether this file has that name now."""
+        """Return whether this file has that name now."""
         try:
             return os.path.samestat(path.stat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
 
     def is_same(self, other: LogFile) -> bool:
-        """Tell whether another is this file, opened once more."""
+        """Return whether another is this file, opened once more."""
         return os.path.samestat(os.fstat(self._descriptor), os.fstat(other._descriptor))
 
     def size(self) -> int:
@@ -57,7 +57,7 @@ class LogFile:
         return []
 
     def lines_backwards(self) -> Iterator[bytes]:
-        """Give the whole lines from the last to the first; ``lines`` goes on behind the last."""
+        """Yield the whole lines from the last to the first; ``lines`` goes on behind the last."""
         start = self.size()
         rest: bytes | None = None
         while start > 0:
@@ -77,7 +77,7 @@ class LogFile:
             yield rest
 
     def bytes(self) -> Iterator[bytes]:
-        """Give what has not been given yet; from the beginning if the file has become shorter."""
+        """Yield what has not been read yet; from the beginning if the file has become shorter."""
         if self.size() < self._position:
             self._position = 0
         while data := os.pread(self._descriptor, _BLOCK, self._position):
@@ -85,7 +85,7 @@ class LogFile:
             yield data
 
     def skip_to_tail(self, count: int) -> None:
-        """Have ``bytes`` begin with the last ``count`` lines; the last may be without a newline."""
+        """Make ``bytes`` begin with the last ``count`` lines; the last may be without a newline."""
         position = size = self.size()
         needed = count + 1
         while position > 0 and needed:

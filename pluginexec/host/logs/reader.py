@@ -60,7 +60,7 @@ def read(
     until: datetime | None = None,
     streams: tuple[str, ...] = STREAMS,
 ) -> Iterator[Entry]:
-    """Give what is in a log, or its last ``tail`` lines (of each file where it is raw).
+    """Yield what is in a log, or its last ``tail`` lines (of each file where it is raw).
 
     Raises ``InvalidArgument`` where this driver keeps no log, or one without times.
     """
@@ -79,7 +79,7 @@ def follow(
     until: datetime | None = None,
     streams: tuple[str, ...] = STREAMS,
 ) -> Iterator[Entry]:
-    """Give what ``read`` gives and then what comes, until ``ended`` is true and all is given, or ``until`` is over.
+    """Yield what ``read`` yields and then what comes, until ``ended`` is true and all is read, or ``until`` is over.
 
     ``ended`` must not be true before the plugin's task is deleted: then its logger has written all.
     """
@@ -124,7 +124,7 @@ class _Wanted(NamedTuple):
     streams: tuple[str, ...]
 
     def has(self, time: str | None) -> bool:
-        """Tell whether a time lies between the two."""
+        """Return whether a time lies between the two."""
         if not self.since and not self.until:
             return True
         with suppress(InvalidArgument):
@@ -135,10 +135,10 @@ class _Wanted(NamedTuple):
 
 class _Reader(Protocol):
     def existing(self, tail: int | None) -> Iterator[Entry]:
-        """Give what is there, or the last lines of it as they are now."""
+        """Yield what is there, or the last lines of it as they are now."""
 
     def more(self) -> Iterator[Entry]:
-        """Give what has come since."""
+        """Yield what has come since."""
 
     def close(self) -> None:
         """Close the files."""
@@ -281,7 +281,7 @@ class _JsonReader:
 
 
 def _is_partial(entry: Entry) -> bool:
-    """Tell whether more of the same line follows; the logger cuts no more than 3 bytes off, to keep a character."""
+    """Return whether more of the same line follows; the logger cuts no more than 3 bytes off, to keep a character."""
     return len(entry.data) >= ENTRY_SIZE - 3 and not entry.data.endswith(b"\n")
 
 

@@ -27,19 +27,19 @@ class Executors:
         self._executors: dict[_Key, Executor] = {}
         self.turns = threading.BoundedSemaphore(STARTS_AT_ONCE)
         self.closed = threading.Event()
-        """Set when no executor does anything any more."""
+        """Set when all executors are closed."""
 
     def of(self, record: Record) -> Executor:
         """Return the executor for a plugin; it is made if there is none yet."""
         key = (record.address, record.namespace, record.runtime)
-        with self._lock:  # to make one talks to nobody
+        with self._lock:  # making one runs no command
             if key not in self._executors:
                 remote = Remote(record.address, runtime=record.runtime)
                 self._executors[key] = Executor(self._root, remote, self, namespace=record.namespace, shared=True)
             return self._executors[key]
 
     def handle_exit_event(self, id: str, status: ExitStatus) -> None:
-        """Pass on that a plugin has ended; how, the executor tells whoever asks."""
+        """Pass on that a plugin has exited; the executor knows how."""
         self._on_exit(id)
 
     def close(self) -> None:

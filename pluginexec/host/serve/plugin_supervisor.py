@@ -2,7 +2,7 @@
 
 All of it happens on one thread, one step after the other: so each life has one start and one end in its state, and an
 end that is told twice is dealt with once. The plugin's lock is held while it runs or is worked on, and never in a
-pause: whoever starts or removes it meanwhile does not wait.
+pause: a command that starts or removes it meanwhile does not wait.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _AWAY_PAUSE = 5.0
 
 
 class Request(IntEnum):
-    """What a guardian is to do; a later one is never taken back."""
+    """What a supervisor is to do; a later one is never taken back."""
 
     KEEP = 0
     DETACH = 1
@@ -45,12 +45,12 @@ class Request(IntEnum):
 
 
 def is_wanted(host: Host, record: Record, state: State, *, at_start: bool) -> bool:
-    """Tell whether a plugin that does not run is to be started; ``at_start``: of serve, as docker does at its own."""
+    """Return whether a plugin that does not run is to be started; ``at_start``: of serve, as docker does at its own."""
     policy = parse_policy(record.restart)
     if host.records.stopped(record.id) and not (at_start and policy.name == "always"):
         return False
     if state.status == "created" and not (at_start and state.started_at):
-        return False  # nobody has started it, or a person tried to
+        return False  # it was never started, or a person tried to
     return policy.wants_restart(state.exit_code, state.restart_count)
 
 
@@ -86,17 +86,17 @@ class PluginSupervisor:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have it look at the plugin again: something may have happened."""
+        """Make it reconcile the plugin: something may have happened."""
         self._wake.set()
 
     def tell(self, request: Request) -> None:
-        """Give it an request; one that says less than the last is ignored."""
+        """Send it a request; a weaker one than the last is ignored."""
         self._request = max(self._request, request)
         self._wake.set()
 
     @property
     def is_over(self) -> bool:
-        """Whether it does nothing any more."""
+        """Whether its thread has finished."""
         return self._over.is_set()
 
     def join(self) -> bool:
@@ -110,7 +110,7 @@ class PluginSupervisor:
         except NotFound as error:
             log.debug("%s: removed: %s", self.id, error)
         except Exception:
-            log.exception("%s is not looked after any more", self.id)
+            log.exception("%s: its supervisor failed; it is not supervised until the root is rescanned", self.id)
         self._over.set()
         self._say("")
 
@@ -140,7 +140,7 @@ class PluginSupervisor:
         """Keep it for one life, if it has one; return the pause before the next, ``None`` if there is to be none."""
         with ExitStack() as held:
             if not self._has_lock(held):
-                log.debug("%s: left to whoever is at work on it", self.id)
+                log.debug("%s: left to the command that works on it", self.id)
                 return None
             record = self._host.records.record(self.id)
             executor = self._executors.of(record)
@@ -234,7 +234,7 @@ class PluginSupervisor:
             self._wake.clear()
 
     def _stop(self, executor: Executor, record: Record) -> bool:
-        """Stop it, with patience unless it is to be killed; tell whether it has ended."""
+        """Stop it, with patience unless it is to be killed; return whether it has ended."""
         request = self._request
         if request is not Request.KILL:
             self._send(executor, parse_signal(record.stop_signal))
@@ -277,12 +277,12 @@ class PluginSupervisor:
         return pause
 
     def _is_moot(self) -> bool:
-        """Tell whether there is nothing to wait for any more: a person has stopped it, or started it."""
+        """Return whether the wait is pointless: a person has stopped it, or started it."""
         # Not whether it is alive: what a person started may have ended before we looked, and needs a pause of its own.
         return self._host.records.stopped(self.id) or self._host.records.state(self.id).status != "restarting"
 
     def _wait_before_restart(self, seconds: float, is_moot: Callable[[], bool]) -> bool:
-        """Wait; tell whether that was for the whole time."""
+        """Wait; return whether that was for the whole time."""
         deadline = time.monotonic() + seconds
         while self._request is Request.KEEP and not is_moot():
             left = deadline - time.monotonic()
@@ -293,7 +293,7 @@ class PluginSupervisor:
         return False
 
     def _leave_off(self) -> None:
-        """Write down that nobody waits to start it again any more."""
+        """Record that no restart is pending."""
         with ExitStack() as held:
             if self._has_lock(held):
                 self._host.give_up(self.id)

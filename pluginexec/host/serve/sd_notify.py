@@ -1,4 +1,4 @@
-"""Tell systemd how we are: the datagrams of ``sd_notify``, for units of ``Type=notify`` and ``notify-reload``."""
+"""Report to systemd: the datagrams of ``sd_notify``, for units of ``Type=notify`` and ``notify-reload``."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Notifier:
 
     @classmethod
     def from_environment(cls) -> Notifier:
-        """Take the socket out of the environment: no child of ours is to speak for us."""
+        """Take the socket out of the environment: no child process may speak for this one."""
         return cls(os.environ.pop(VARIABLE, None))
 
     def ready(self, status: str) -> None:
-        """Tell that we are ready, for the first time or after a reload."""
+        """Report readiness, for the first time or after a reload."""
         self._send("READY=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
-        """Tell what ``systemctl status`` is to show."""
+        """Report what ``systemctl status`` is to show."""
         self._send(f"STATUS={status}")
 
     def reloading(self) -> None:
-        """Tell that a reload has begun; ``ready`` ends it."""
+        """Report that a reload has begun; ``ready`` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
-        """Tell that we are about to end."""
+        """Report that this process is about to end."""
         self._send("STOPPING=1", f"STATUS={status}")
 
     def _send(self, *lines: str) -> None:

@@ -1,4 +1,4 @@
-"""``pluginexec serve``: keeps the plugins of one root, each with a guardian.
+"""``pluginexec serve``: supervises the plugins of one root, each on a thread of its own.
 
 ::
 
@@ -35,7 +35,7 @@ from pluginexec.root import file_error, take_lock
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 30.0
-"""Seconds after which the records are looked at, though nobody asked for it."""
+"""Seconds after which the records are read again without a request."""
 _ENDS = (_signal.SIGTERM, _signal.SIGINT)
 
 
@@ -55,14 +55,14 @@ class Options:
 
 
 class Serve:
-    """The supervisor of a root; all but the guardians' work is done on the thread that calls ``run``."""
+    """The supervisor of a root; all but the plugin supervisors' work is done on the thread that calls ``run``."""
 
     def __init__(self, root: Path, options: Options, notifier: Notifier) -> None:
         self._host = Host(root)
         self._options = options
         self._notifier = notifier
-        self._executors = Executors(root, self._wake_guardian)
-        self._guardians: dict[str, PluginSupervisor] = {}
+        self._executors = Executors(root, self._wake_supervisor)
+        self._supervisors: dict[str, PluginSupervisor] = {}
         self._keeper: ContainerdRestarter | None = None
         self._changes = -1
         self._complained: set[str] = set()
@@ -113,13 +113,13 @@ class Serve:
         self._strangers_due = self._ready_due = True
 
     def _look(self, *, at_start: bool = False) -> None:
-        """See that each plugin that needs one has a guardian, and that each guardian looks at its plugin."""
+        """Start a supervisor for each plugin that needs one, and wake the others."""
         if self._strangers_due:
             self._adopt_strangers()
         for id in reversed(self._host.records.ids()):  # the oldest first
-            guardian = self._guardians.get(id)
-            if guardian:
-                guardian.wake()
+            supervisor = self._supervisors.get(id)
+            if supervisor:
+                supervisor.wake()
                 continue
             try:
                 if self._is_due(id, at_start):
@@ -137,14 +137,14 @@ class Serve:
 
     def _guard(self, id: str, at_start: bool) -> None:
         self._keep_containerd(self._host.records.record(id).address)
-        guardian = PluginSupervisor(
+        supervisor = PluginSupervisor(
             self._host, id, self._executors, self._note_change, at_start=at_start, patience=self._options.stop_timeout
         )
         try:
-            guardian.start()
+            supervisor.start()
         except RuntimeError as error:
-            raise Unavailable(f"no thread can be had for it: {error}") from error
-        self._guardians[id] = guardian
+            raise Unavailable(f"cannot supervise it: out of threads: {error}") from error
+        self._supervisors[id] = supervisor
 
     def _keep_containerd(self, address: str) -> None:
         root = self._host.records.root
@@ -175,31 +175,31 @@ class Serve:
                 return private
         raise Unavailable(f"nothing listens at {chosen.address}")
 
-    def _wake_guardian(self, id: str) -> None:
-        guardian = self._guardians.get(id)
-        if guardian:
-            guardian.wake()
+    def _wake_supervisor(self, id: str) -> None:
+        supervisor = self._supervisors.get(id)
+        if supervisor:
+            supervisor.wake()
 
     def _note_change(self) -> None:
         os.eventfd_write(self._changes, 1)
 
     def _reap(self) -> None:
-        """Bury the guardians that are over; look again where one was woken too late."""
-        over = [guardian for guardian in self._guardians.values() if guardian.is_over]
+        """Join the supervisors that have finished; start anew where one was woken too late."""
+        over = [supervisor for supervisor in self._supervisors.values() if supervisor.is_over]
         woken_late = False
-        for guardian in over:
-            woken_late = guardian.join() or woken_late
-            del self._guardians[guardian.id]
+        for supervisor in over:
+            woken_late = supervisor.join() or woken_late
+            del self._supervisors[supervisor.id]
         if woken_late:
             self._look()
 
     def _report(self) -> None:
-        """Tell systemd what there is, and that all is restored once it is."""
-        doing = Counter(guardian.doing for guardian in list(self._guardians.values()))
+        """Report to systemd what runs, and, once that is so, that all is restored."""
+        doing = Counter(supervisor.doing for supervisor in list(self._supervisors.values()))
         status = ", ".join(f"{doing[word]} {word}" for word in ("running", "restarting", "waiting") if doing[word])
         status = f"plugins: {status or 'none'}"
         if self._ready_due:
-            if all(guardian.has_looked.is_set() for guardian in self._guardians.values()):
+            if all(supervisor.has_looked.is_set() for supervisor in self._supervisors.values()):
                 self._ready_due = False
                 self._notifier.ready(status)
                 log.info("ready; %s", status)
@@ -216,20 +216,20 @@ class Serve:
         """Leave the plugins or stop them, as was asked for; then let go of all."""
         leave = self._options.live_restore
         self._notifier.stopping("leaving the plugins running" if leave else "stopping the plugins")
-        for guardian in self._guardians.values():
-            guardian.tell(Request.DETACH if leave else Request.STOP)
+        for supervisor in self._supervisors.values():
+            supervisor.tell(Request.DETACH if leave else Request.STOP)
         if leave:
             self._executors.close()
         poll = _poll(signals, self._changes)
-        while any(not guardian.is_over for guardian in self._guardians.values()):
+        while any(not supervisor.is_over for supervisor in self._supervisors.values()):
             readable = [each for each, _ in poll.poll()]
             if self._changes in readable:
                 os.eventfd_read(self._changes)
             if signals in readable and os.read(signals, 1)[0] in _ENDS and not leave:
-                for guardian in self._guardians.values():
-                    guardian.tell(Request.KILL)
-        for guardian in self._guardians.values():
-            guardian.join()
+                for supervisor in self._supervisors.values():
+                    supervisor.tell(Request.KILL)
+        for supervisor in self._supervisors.values():
+            supervisor.join()
         self._executors.close()
         if self._keeper:
             self._keeper.close()

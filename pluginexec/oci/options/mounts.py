@@ -15,7 +15,7 @@ from pluginexec.root import file_error
 Mount = dict[str, Any]
 
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
-# What SELinux would need: a container of ours has no label of its own, so there is nothing to relabel for it.
+# What SELinux would need: these containers have no label of their own, so there is nothing to relabel for it.
 _LABELS = ("z", "Z")
 _VOLUME = "give SRC:DST[:OPTIONS], such as /data:/data:ro or ./data:/data"
 _VOLUME_OPTIONS = f"the options are ro or rw, z or Z, and one of {', '.join(_PROPAGATIONS)}"

@@ -123,7 +123,7 @@ def test_the_other_commands_work_beside_it(
     serve().await_line("ready; ")
     run = ("run", "-d", "--name", id, "--restart", "always", "--rootfs", rootfs, "sleep", "1000")
     assert pluginexec(*run) == (0, [id], "")
-    wait_until(lambda: plugins.records.is_locked(id), "the guardian")
+    wait_until(lambda: plugins.records.is_locked(id), "the supervisor")
     os.kill(plugins.records.state(id).pid, signal.SIGKILL)
     wait_until(lambda: plugins.records.state(id).restart_count == 1, "the restart")
     wait_until(lambda: is_alive(plugins.records.state(id)), "the next life")
@@ -158,7 +158,7 @@ def test_a_run_in_the_foreground_keeps_its_plugin_to_itself(
     assert foreground.stdout
     assert foreground.stdout.readline() == "first\n"
     plugins.host.notify_serve()
-    serving.await_line(f"{id}: left to whoever is at work on it")
+    serving.await_line(f"{id}: left to the command that works on it")
     foreground.terminate()
     assert foreground.stdout.read() == "last\n"
     assert foreground.wait() == 5

@@ -245,7 +245,7 @@ def test_a_pipe_that_is_held_open_is_given_up_with_a_warning_and_what_came_arriv
     streams.drain()
     assert (stdout.data, stderr.data) == (b"last", b"words")
     assert (stdout.closings, stderr.closings) == (1, 1)
-    assert [record.getMessage().split(" has no end")[0] for record in caplog.records] == ["p-stdout", "p-stderr"]
+    assert [record.getMessage().split(": gave up")[0] for record in caplog.records] == ["p-stdout", "p-stderr"]
     assert is_free(files.attached)
 
 
@@ -388,7 +388,7 @@ def test_where_one_of_two_threads_cannot_be_had_no_byte_moves_and_no_writer_is_c
     start_logger().say(b"what a plugin says", b"that is about to be removed")
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start_but_not_stderr)
-        with pytest.raises(Unavailable, match="no thread"):
+        with pytest.raises(Unavailable, match="out of threads"):
             streams.start()
     streams.stop()
     wait_until(lambda: not {f"pluginexec-{files.id}-stdout"} & our_threads(), "the end of the first thread")

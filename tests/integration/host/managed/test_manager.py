@@ -193,7 +193,7 @@ def test_one_that_ends_before_it_is_ready_is_not_started_again_by_its_policy(
     with pytest.raises(FailedPrecondition, match="exit code 3"):
         enable(name)
     assert host.host.records.stopped(name)
-    wait_until(lambda: not host.host.records.is_locked(name), "the end of the guardian")
+    wait_until(lambda: not host.host.records.is_locked(name), "the end of the supervisor")
     assert host.host.records.state(name).status == "exited"
     assert_nothing_is_left(host, name)
 

@@ -1,6 +1,6 @@
 """The keeping of one plugin, in what serve as a whole cannot be made to do at will.
 
-Real: containerd, the plugin, the guardian with its thread. Pauses are made short or long, containerd's absence and
+Real: containerd, the plugin, the supervisor with its thread. Pauses are made short or long, containerd's absence and
 a person who is quicker are put between the steps.
 """
 
@@ -19,7 +19,7 @@ from pluginexec import Containerd, Executor, ExitStatus
 from pluginexec.errors import Unavailable
 from pluginexec.host.host import Host
 from pluginexec.host.records import State, is_alive
-from pluginexec.host.serve import plugin_supervisor as guardian
+from pluginexec.host.serve import plugin_supervisor as supervisor
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request
 from tests.support.harness import wait_until
@@ -27,17 +27,17 @@ from tests.support.plugins import Plugins
 
 
 class Kept:
-    """A plugin that runs, with its guardian."""
+    """A plugin that runs, with its supervisor."""
 
     def __init__(self, plugins: Plugins, **changes: Any) -> None:
         self.plugins = plugins
         self.id = plugins.run(**changes)
-        self.executors = Executors(plugins.records.root, lambda id: self.guardian.wake())
-        self.guardian = PluginSupervisor(
+        self.executors = Executors(plugins.records.root, lambda id: self.supervisor.wake())
+        self.supervisor = PluginSupervisor(
             plugins.host, self.id, self.executors, lambda: None, at_start=False, patience=0.0
         )
-        self.guardian.start()
-        wait_until(lambda: self.guardian.doing == "running", "the takeover")
+        self.supervisor.start()
+        wait_until(lambda: self.supervisor.doing == "running", "the takeover")
 
     @property
     def state(self) -> State:
@@ -51,12 +51,12 @@ class Kept:
     def await_restart(self, count: int) -> None:
         """Wait until it runs again."""
         wait_until(lambda: self.state.restart_count == count and is_alive(self.state), f"restart {count}")
-        wait_until(lambda: self.guardian.doing == "running", "its guardian")
+        wait_until(lambda: self.supervisor.doing == "running", "its supervisor")
 
     def close(self) -> None:
         """Stop both."""
-        self.guardian.tell(Request.STOP)
-        self.guardian.join()
+        self.supervisor.tell(Request.STOP)
+        self.supervisor.join()
         self.executors.close()
 
 
@@ -84,12 +84,12 @@ def test_pauses_grow_with_each_early_end_and_begin_anew_after_a_life_that_was_lo
         pauses.append(restarts)
         return 0.0
 
-    monkeypatch.setattr(guardian, "pause_before", note)
+    monkeypatch.setattr(supervisor, "pause_before", note)
     kept = keep()
     for count in (1, 2, 3):
         kept.kill()
         kept.await_restart(count)
-    monkeypatch.setattr(guardian, "STEADY_AFTER", 0.0)
+    monkeypatch.setattr(supervisor, "STEADY_AFTER", 0.0)
     kept.kill()
     kept.await_restart(4)
     assert pauses == [0, 1, 2, 0]
@@ -102,7 +102,7 @@ def test_an_exit_that_is_told_twice_is_one_restart(keep: Callable[..., Kept]) ->
     kept.await_restart(1)
     state = kept.state
     kept.executors.handle_exit_event(kept.id, ExitStatus(137, datetime.now(timezone.utc), old))
-    wait_until(lambda: not kept.guardian._wake.is_set(), "the guardian's look")
+    wait_until(lambda: not kept.supervisor._wake.is_set(), "the supervisor's look")
     assert kept.state == state
     assert kept.plugins.records.is_locked(kept.id)
 
@@ -119,7 +119,7 @@ def test_one_that_a_person_stops_while_it_is_being_started_again_is_stopped(
     kept = keep()
     monkeypatch.setattr(Host, "launch", launch_and_lose)
     kept.kill()
-    wait_until(lambda: kept.guardian.is_over, "the end of it")
+    wait_until(lambda: kept.supervisor.is_over, "the end of it")
     assert (kept.state.status, kept.state.restart_count) == ("exited", 1)
     assert not is_alive(kept.state)
 
@@ -155,23 +155,23 @@ def test_a_state_that_cannot_be_written_does_not_end_the_supervision(
             raise Unavailable("the disk is full")
         write_state(id, state)
 
-    monkeypatch.setattr(guardian, "pause_before", lambda restarts: 0.05)
+    monkeypatch.setattr(supervisor, "pause_before", lambda restarts: 0.05)
     monkeypatch.setattr(kept.plugins.records, "write_state", write_later)
     kept.kill()
     wait_until(lambda: not failures and is_alive(kept.state), "its next life")
-    wait_until(lambda: kept.guardian.doing == "running", "its guardian")
+    wait_until(lambda: kept.supervisor.doing == "running", "its supervisor")
     assert kept.plugins.records.is_locked(kept.id)
     assert caplog.text.count("the disk is full; trying again") >= 1
 
 
-def test_one_that_is_removed_in_a_pause_has_no_guardian_any_more(
+def test_one_that_is_removed_in_a_pause_has_no_supervisor_any_more(
     keep: Callable[..., Kept], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(guardian, "pause_before", lambda restarts: 1000.0)
+    monkeypatch.setattr(supervisor, "pause_before", lambda restarts: 1000.0)
     kept = keep()
     kept.kill()
-    wait_until(lambda: kept.guardian.doing == "restarting", "the pause")
+    wait_until(lambda: kept.supervisor.doing == "restarting", "the pause")
     kept.plugins.host.remove(kept.id)
-    kept.guardian.wake()
-    wait_until(lambda: kept.guardian.is_over, "its end")
-    assert not [record for record in caplog.records if record.name == guardian.log.name]
+    kept.supervisor.wake()
+    wait_until(lambda: kept.supervisor.is_over, "its end")
+    assert not [record for record in caplog.records if record.name == supervisor.log.name]

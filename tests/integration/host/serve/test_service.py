@@ -23,7 +23,7 @@ from pluginexec.errors import FailedPrecondition, InvalidArgument
 from pluginexec.host import host
 from pluginexec.host.host import Host
 from pluginexec.host.records import State, is_alive
-from pluginexec.host.serve import plugin_supervisor as guardian
+from pluginexec.host.serve import plugin_supervisor as supervisor
 from pluginexec.linux.pidfd import InitProcess
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.plugins import Plugins
@@ -49,7 +49,7 @@ def serve(plugins: Plugins, root_dir: Path, containerd: Containerd) -> Iterator[
 
 @pytest.fixture
 def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guardian, "pause_before", lambda restarts: 1000.0)
+    monkeypatch.setattr(supervisor, "pause_before", lambda restarts: 1000.0)
 
 
 def await_state(plugins: Plugins, id: str, condition: Callable[[State], bool], what: str) -> State:
@@ -147,7 +147,7 @@ def test_one_that_a_person_stopped_is_not_started_again(plugins: Plugins, serve:
     serve()
     stopped, killed = plugins.run(restart="always"), plugins.run(restart="unless-stopped")
     for id in (stopped, killed):
-        wait_until(lambda id=id: plugins.records.is_locked(id), "the guardian")  # type: ignore[misc]
+        wait_until(lambda id=id: plugins.records.is_locked(id), "the supervisor")  # type: ignore[misc]
     plugins.host.stop(stopped, timeout=0)
     plugins.host.kill(killed)
     for id in (stopped, killed):
@@ -191,32 +191,32 @@ def test_what_is_started_beside_it_is_taken_over_and_its_end_written_down(plugin
         await_state(plugins, id, lambda state: state.status == "exited", "its end")
         await_free(plugins, id)
     plugins.host.start(other := plugins.create())
-    wait_until(lambda: plugins.records.is_locked(other), "the guardian")
+    wait_until(lambda: plugins.records.is_locked(other), "the supervisor")
     plugins.host.start(other)  # does not wait for the lock
     os.kill(plugins.records.state(other).pid, signal.SIGKILL)
     assert await_state(plugins, other, lambda state: state.status == "exited", "its end").exit_code == 137
 
 
-def test_one_that_is_started_while_its_guardian_ends_gets_another(
+def test_one_that_is_started_while_its_supervisor_ends_gets_another(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go = threading.Event()
-    say = guardian.PluginSupervisor._say
+    say = supervisor.PluginSupervisor._say
 
-    def say_late(self: guardian.PluginSupervisor, doing: str) -> None:
+    def say_late(self: supervisor.PluginSupervisor, doing: str) -> None:
         assert doing or let_go.wait(PATIENCE)
         say(self, doing)
 
-    monkeypatch.setattr(guardian.PluginSupervisor, "_say", say_late)
+    monkeypatch.setattr(supervisor.PluginSupervisor, "_say", say_late)
     serve()
     id = plugins.run()
-    wait_until(lambda: plugins.records.is_locked(id), "the guardian")
+    wait_until(lambda: plugins.records.is_locked(id), "the supervisor")
     os.kill(plugins.records.state(id).pid, signal.SIGKILL)
     await_state(plugins, id, lambda state: state.status == "exited", "its end")
     await_free(plugins, id)
     plugins.host.start(id)
     let_go.set()
-    wait_until(lambda: plugins.records.is_locked(id), "the next guardian")
+    wait_until(lambda: plugins.records.is_locked(id), "the next supervisor")
 
 
 def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
@@ -229,10 +229,10 @@ def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
         return ends_within(init, timeout)
 
     monkeypatch.setattr(host, "_ends_within", killed)
-    monkeypatch.setattr(guardian, "pause_before", lambda restarts: 0.0)
+    monkeypatch.setattr(supervisor, "pause_before", lambda restarts: 0.0)
     serve()
     id = plugins.run(restart="always")
-    wait_until(lambda: plugins.records.is_locked(id), "the guardian")
+    wait_until(lambda: plugins.records.is_locked(id), "the supervisor")
     before = plugins.records.state(id)
     state = plugins.host.wait(id)
     assert state.pid == before.pid
@@ -242,7 +242,7 @@ def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
 def test_one_that_somebody_else_is_at_work_on_is_left_alone_until_that_is_over(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guardian, "SHORT_LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr(supervisor, "SHORT_LOCK_TIMEOUT", 0.0)
     id = plugins.run("exit 5", restart="always")
     state = await_state(plugins, id, lambda state: not is_alive(state), "its end")
     with plugins.records.lock(id):
