@@ -28,7 +28,7 @@ class ContainerdRestarter:
         self._containerd = Containerd(directory(root), leave_tasks=True)
         self._over = threading.Event()
         self._tried = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pluginexec-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pluginexec-restarter", daemon=True)
 
     def start(self) -> None:
         """Begin, and return when it runs, or the first try has failed."""

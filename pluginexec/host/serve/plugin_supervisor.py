@@ -79,7 +79,7 @@ class PluginSupervisor:
         self._request = Request.KEEP
         self._wake = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"pluginexec-{id}-guardian", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"pluginexec-{id}-supervisor", daemon=True)
 
     def start(self) -> None:
         """Begin."""
