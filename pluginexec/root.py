@@ -1,4 +1,4 @@
-"""The root directory: its lock, and the files of each plugin.
+"""The root directory: where everything in it lies, its lock, and the files of each plugin.
 
 ::
 
@@ -6,6 +6,10 @@
       lock                      flock: one executor per root, or several that share it
       runtime-root/             the OCI runtime's state
       containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
+      plugins/ID/               the records and logs of the command line; see host/records
+      managed/NAME/             managed plugins; see host/managed/files
+      containerd/               the private containerd; see daemon/files
+      serve.lock, serve.sock    of ``pluginexec serve``
 """
 
 from __future__ import annotations
@@ -38,18 +42,33 @@ SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUO
 _TAKEN_HINT = "close the other executor first, or give this one another root directory"
 
 
+class Layout:
+    """The paths directly below a root directory; each is named here and nowhere else."""
+
+    def __init__(self, root: Path) -> None:
+        self.lock = root / "lock"
+        self.runtime_root = root / "runtime-root"
+        self.containers = root / "containers"
+        self.plugins = root / "plugins"
+        self.managed = root / "managed"
+        self.containerd = root / "containerd"
+        self.serve_lock = root / "serve.lock"
+        self.serve_socket = root / "serve.sock"
+
+
 class Root:
     """A root directory, locked for this process until ``close``; ``shared`` with others that share it."""
 
     def __init__(self, directory: str | os.PathLike[str], *, shared: bool = False) -> None:
         self.path = absolute(directory)
         self._shared = shared
-        self.runtime_root = self.path / "runtime-root"
-        self._containers = self.path / "containers"
+        layout = Layout(self.path)
+        self.runtime_root = layout.runtime_root
+        self._containers = layout.containers
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._containers.mkdir(mode=0o700, exist_ok=True)
-            self._lock = await_lock(self.path / "lock", _LOCK_TIMEOUT, shared=shared)
+            self._lock = await_lock(layout.lock, _LOCK_TIMEOUT, shared=shared)
         except OSError as error:
             # A file system that is read-only here is so for good; under a root that was in use, it may pass.
             wrong = (*_WRONG_PATH, errno.EROFS)

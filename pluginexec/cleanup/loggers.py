@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.root import PluginFiles
+from pluginexec.root import Layout, PluginFiles
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def find_orphaned_loggers(root: Path) -> Iterator[tuple[int, str]]:
 
     While the files exist, a logger may hold the last output of a plugin for its next reader.
     """
-    prefix = os.path.join(os.path.realpath(root), "containers", "")
+    prefix = f"{Layout(Path(os.path.realpath(root))).containers}{os.sep}"
     for pid in _pids():
         with contextlib.suppress(OSError):
             mark = _mark_of(pid)

@@ -15,6 +15,7 @@ from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.records import Record
+from pluginexec.linux.cgroups import default_cgroups_path
 from pluginexec.oci.spec import default_spec, load_spec
 from pluginexec.restart_policy import parse_policy
 from pluginexec.validation import check_id, parse_signal
@@ -85,7 +86,7 @@ def planned(
     check_options(driver, log_opts)
     _check(**options)
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
-    spec["linux"].setdefault("cgroupsPath", f"/pluginexec/{id}")  # stats and the OOM flag are read from it
+    spec["linux"].setdefault("cgroupsPath", default_cgroups_path(id))  # stats and the OOM flag are read from it
     record = Record(
         id=id,
         created_at=datetime.now(timezone.utc),

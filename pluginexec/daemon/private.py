@@ -19,6 +19,7 @@ from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
 from pluginexec.daemon.supervisor import STARTUP_TIMEOUT
 from pluginexec.errors import InvalidArgument, Unavailable
+from pluginexec.root import Layout
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def choose(address: str | None) -> Remote:
 
 def directory(root: str | os.PathLike[str]) -> Path:
     """Return where the files of a root's private containerd are."""
-    return Path(root) / "containerd"
+    return Layout(Path(root)).containerd
 
 
 def private_address(root: str | os.PathLike[str]) -> str:

@@ -19,6 +19,7 @@ from pluginexec.doctor.smoke_test import SCRATCH_PREFIX
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux import machine
+from pluginexec.root import Layout
 from pluginexec.types import TaskState
 
 _MIN_FREE_SPACE = 16 << 20
@@ -67,7 +68,7 @@ def check_root(target: Target) -> Check:
 
 def check_users(target: Target) -> Check:
     """Check which processes use the root or supervise its private containerd."""
-    holders = machine.lock_holders(target.root / "lock")
+    holders = machine.lock_holders(Layout(target.root).lock)
     exclusive = [holder for holder in holders if holder.exclusive]
     if exclusive:
         message = f"{_processes(exclusive)} uses the root exclusively (an executor without shared=True)"
@@ -127,11 +128,12 @@ def check_containers(target: Target) -> Check:
 
 
 def _is_known(target: Target, id: str) -> bool:
-    return (target.root / "containers" / id).exists() or Records(target.root).directory(id).exists()
+    return (Layout(target.root).containers / id).exists() or Records(target.root).directory(id).exists()
 
 
 def _in_use(target: Target, id: str) -> bool:
-    locks = (target.root / "containers" / id / "attached", target.root / "plugins" / id / "lock")
+    layout = Layout(target.root)
+    locks = (layout.containers / id / "attached", layout.plugins / id / "lock")
     return any(machine.lock_holders(lock) for lock in locks)
 
 
@@ -148,7 +150,7 @@ def check_leftovers(target: Target) -> Check:
     fifos = [id for id in _with_fifos(target.root) if live is not None and id not in live and not _in_use(target, id)]
     orphaned = [id for id in fifos if not Records(target.root).directory(id).exists()]
     if orphaned:
-        where = " ".join(str(target.root / "containers" / id) for id in orphaned[:_SHOWN])
+        where = " ".join(str(Layout(target.root).containers / id) for id in orphaned[:_SHOWN])
         remedy = f"'pluginexec restore' reads their output; or rm -r {where}"
         return Check("leftovers", WARNING, f"FIFOs without a container: {_some(orphaned)}", remedy)
     return Check("leftovers", OK, "none")
@@ -172,7 +174,7 @@ def _live_ids(target: Target) -> set[str] | None:
 def _with_fifos(root: Path) -> list[str]:
     ids: list[str] = []
     for name in ("stdout", "stderr"):
-        ids += [path.parent.name for path in root.glob(f"containers/*/{name}") if path.is_fifo()]
+        ids += [path.parent.name for path in Layout(root).containers.glob(f"*/{name}") if path.is_fifo()]
     return sorted(set(ids))
 
 

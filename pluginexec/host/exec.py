@@ -7,6 +7,7 @@ from pluginexec.containerd.runc import Command, RuntimeExec
 from pluginexec.errors import PluginExecError
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux.cgroups import cgroups_path_of, is_paused
+from pluginexec.root import Layout
 from pluginexec.types import Writer
 
 
@@ -26,7 +27,7 @@ class Exec(RuntimeExec):
             command,
             command.process(spec),
             runtime=record.runtime,
-            runtime_root=records.root / "runtime-root" / record.namespace,
+            runtime_root=Layout(records.root).runtime_root / record.namespace,
             within=records.directory(id),
         )
         self._records = records

@@ -31,7 +31,7 @@ from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
 from pluginexec.linux.pidfd import InitProcess, start_seconds
-from pluginexec.root import PluginFiles
+from pluginexec.root import Layout, PluginFiles
 from pluginexec.streams.sinks import Sink
 from pluginexec.types import ExitStatus
 from pluginexec.validation import parse_signal
@@ -65,7 +65,7 @@ class Host:
 
     def files(self, id: str) -> PluginFiles:
         """Return the executor's files of a plugin."""
-        return PluginFiles(self.records.root / "containers" / id)
+        return PluginFiles(Layout(self.records.root).containers / id)
 
     def start(self, id: str) -> None:
         """Start a plugin in the background; nothing happens if it runs."""
@@ -259,7 +259,7 @@ class Host:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             try:
-                sender.sendto(b"look", str(self.records.root / "serve.sock"))
+                sender.sendto(b"look", str(Layout(self.records.root).serve_socket))
             except BlockingIOError:  # so many were sent before that it will look anyway
                 return True
             except OSError:

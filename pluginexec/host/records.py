@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
 from pluginexec.linux.pidfd import InitProcess, start_seconds
-from pluginexec.root import absolute, await_lock, file_error
+from pluginexec.root import Layout, absolute, await_lock, file_error
 from pluginexec.validation import check_id
 
 _T = TypeVar("_T", "Record", "State")
@@ -82,7 +82,7 @@ class Records:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = absolute(root)
-        self._plugins = self.root / "plugins"
+        self._plugins = Layout(self.root).plugins
 
     def ids(self) -> list[str]:
         """List the ids, those that were created last first."""

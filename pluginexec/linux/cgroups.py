@@ -22,6 +22,11 @@ _FROZEN = re.compile(r"^frozen 1$", re.MULTILINE)
 _INACTIVE = {1: "total_inactive_file", 2: "inactive_file"}
 
 
+def default_cgroups_path(id: str) -> str:
+    """Return the cgroup of a plugin that asks for no other: the same id shares it, on every containerd."""
+    return f"/pluginexec/{id}"
+
+
 def cgroups_path_of(spec: Mapping[str, Any]) -> str:
     """Return a spec's ``linux.cgroupsPath``, empty if it has none."""
     linux = spec.get("linux")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from pluginexec.root import Layout
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOCK = re.compile(r"FLOCK +ADVISORY +(READ|WRITE) +(-?[0-9]+) +([0-9a-f]+):([0-9a-f]+):([0-9]+) ")
 
@@ -105,7 +107,7 @@ def serve_runs(root: Path) -> bool:
     """Return whether ``pluginexec serve`` supervises the plugins of a root."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(str(root / "serve.sock"))
+            probe.connect(str(Layout(root).serve_socket))
         except (OSError, ValueError):
             return False
     return True

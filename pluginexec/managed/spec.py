@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec.errors import InvalidArgument, shown
+from pluginexec.linux.cgroups import default_cgroups_path
 from pluginexec.managed.config import PluginConfig
 from pluginexec.managed.devices import ALLOW_ALL, DEFAULT_RULES, find_devices
 from pluginexec.managed.settings import Settings
@@ -106,7 +107,7 @@ def _linux(config: PluginConfig, settings: Settings, id: str) -> dict[str, Any]:
     allowed = ALLOW_ALL if config.allow_all_devices else DEFAULT_RULES
     linux = {
         "resources": {"devices": [*allowed, *rules]},
-        "cgroupsPath": f"/pluginexec/{id}",
+        "cgroupsPath": default_cgroups_path(id),
         "namespaces": [{"type": type} for type in _NAMESPACES if not shared.get(type)],
         "devices": devices,
         "maskedPaths": list(_MASKED_PATHS),

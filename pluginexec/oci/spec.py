@@ -1,8 +1,7 @@
 """Read, check and build OCI runtime specs.
 
 The checks are those that containerd and runc make late (the container exists by then), unclearly, or never: a NUL in
-``process.args`` starts a container that ends with code 1 and says nothing. What ``ctr`` refuses by itself before it
-makes anything, a wrong type in any other field, is left to it.
+``process.args`` starts a container that exits with 1 without a message. Other wrong types are left to ``ctr``.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError, shown
+from pluginexec.linux.cgroups import default_cgroups_path
 from pluginexec.validation import check_id
 
 SpecSource: TypeAlias = Mapping[str, Any] | str | os.PathLike[str]
@@ -131,7 +131,7 @@ def default_spec(
     }
     linux = {
         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-        "cgroupsPath": f"/pluginexec/{id}",
+        "cgroupsPath": default_cgroups_path(id),
         "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
         "maskedPaths": _MASKED_PATHS,
         "readonlyPaths": _READONLY_PATHS,

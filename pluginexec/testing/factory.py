@@ -10,6 +10,7 @@ from typing import Any
 
 from pluginexec.errors import InvalidArgument
 from pluginexec.executor.executor import Executor
+from pluginexec.linux.cgroups import default_cgroups_path
 from pluginexec.oci.options.environment import changed_environment
 from pluginexec.oci.spec import SpecSource, default_spec, load_spec
 from pluginexec.testing.handle import PluginHandle, Runtime
@@ -57,7 +58,7 @@ class PluginFactory:
         if cwd is not None:
             spec["process"]["cwd"] = cwd
         # Unlike ids, cgroups belong to the machine: two workers that run one bundle would end each other's plugins.
-        spec.setdefault("linux", {})["cgroupsPath"] = f"/pluginexec/{self._namespace}-{id}"
+        spec.setdefault("linux", {})["cgroupsPath"] = default_cgroups_path(f"{self._namespace}-{id}")
         output = Output()
         self._executor.create(id, spec, output.stdout, output.stderr)
         handle = PluginHandle(self._executor, id, spec, output, self._runtime, self._timeout)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from pluginexec.errors import FailedPrecondition, NotFound
 from pluginexec.host.records import Record, Records
+from pluginexec.root import Layout
 from pluginexec.validation import check_id
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class ManagedFiles:
     @classmethod
     def of(cls, root: Path, name: str) -> ManagedFiles:
         """Return the files of a plugin of a root."""
-        return cls(root / "managed" / check_id(name))
+        return cls(Layout(root).managed / check_id(name))
 
     @property
     def directories(self) -> PluginDirectories:

@@ -37,7 +37,7 @@ from pluginexec.host.records import Records, held_lock, read_whole, resolve_pref
 from pluginexec.linux.mounts import unmount_below
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.settings import Settings, default_settings
-from pluginexec.root import absolute, await_lock, file_error, take_lock
+from pluginexec.root import Layout, absolute, await_lock, file_error, take_lock
 from pluginexec.validation import check_id
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class ManagedStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = absolute(root)
-        self._directory = self.root / "managed"
+        self._directory = Layout(self.root).managed
 
     def names(self) -> list[str]:
         """Return the names of all plugins."""

@@ -30,7 +30,7 @@ from pluginexec.host.host import Host
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
-from pluginexec.root import file_error, take_lock
+from pluginexec.root import Layout, file_error, take_lock
 
 log = logging.getLogger(__name__)
 
@@ -240,13 +240,13 @@ def _requests(root: Path) -> Iterator[socket.socket]:
     """Lock the root, and listen to those who ask us to look."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = take_lock(root / "serve.lock")
+        lock = take_lock(Layout(root).serve_lock)
     except OSError as error:
         raise file_error(error, f"root directory {str(root)!r} cannot be used") from error
     if lock is None:
         hint = "stop that one first, or give this one another --root"
         raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(root)!r}", hint=hint)
-    path = root / "serve.sock"
+    path = Layout(root).serve_socket
     with ExitStack() as held:
         held.callback(os.close, lock)
         requests = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
