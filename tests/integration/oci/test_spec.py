@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +14,11 @@ from pluginexec.oci.spec import default_spec
 Spec = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _no_reading_without_end() -> Iterator[None]:
-    """End a test that hangs: several are about files that could be read for ever."""
-    was = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("this hangs"))
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, was)
-
-
 @pytest.fixture
 def rootfs(tmp_path: Path) -> Path:
     path = tmp_path / "bundle" / "rootfs"
     path.mkdir(parents=True)
     return path
-
-
-@pytest.fixture
-def spec(rootfs: Path) -> Spec:
-    return {
-        "ociVersion": "1.0.2",
-        "process": {"args": ["/bin/true"], "cwd": "/", "env": ["A=1"], "terminal": False},
-        "root": {"path": str(rootfs)},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"cgroupsPath": "/x/y", "namespaces": [{"type": "mount"}]},
-        "hooks": {"prestart": [{"path": "/bin/true"}]},
-        "annotations": {"org.example": "é"},
-    }
-
-
-@pytest.fixture
-def bundle(rootfs: Path, spec: Spec) -> Path:
-    write(rootfs.parent, spec, root="rootfs")
-    return rootfs.parent
-
-
-def write(bundle: Path, spec: Spec, *, root: str) -> None:
-    (bundle / "config.json").write_text(json.dumps({**spec, "root": {"path": root}}))
-
-
-# The default spec
 
 
 @pytest.fixture(scope="module")

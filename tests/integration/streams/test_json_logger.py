@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pluginexec.streams.json_logger import JsonLog
 from tests.support.shortages import Disk
-
-
-def entries(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-
-
-def texts(path: Path, stream: str = "stdout") -> list[str]:
-    return [entry["log"] for entry in entries(path) if entry["stream"] == stream]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "x-json.log"
-
-
-@pytest.fixture
-def log(path: Path) -> Iterator[JsonLog]:
-    log = JsonLog(str(path))
-    yield log
-    log.close()
+from tests.unit.streams.test_json_logger import texts
 
 
 @pytest.fixture
