@@ -148,7 +148,7 @@ EXITS = (
         "self._remove(plugin)\nself._call_handler(plugin.id, status)",
         "self._call_handler(plugin.id, status)\nself._remove(plugin)",
         "tests/unit/executor/test_exits.py::test_an_end_is_recorded_then_deleted_then_drained_then_forgotten_then_told",
-        "'handle x with a record' != 'forget",
+        "'handle x with a record' != 'remove",
     ),
     Guard(
         "a deletion is never cut short",
