@@ -113,7 +113,7 @@ class Plugin:
         assert not alive(self.pid)
         assert not cgroups_of(self.id)
         assert not (self.runc_root / NAMESPACE / self.id).exists()
-        assert not [p.cmdline() for p in processes_of(Path("/nonexistent"), containerd.address)]
+        assert not [p.cmdline() for p in processes_of(self.runc_root, containerd.address)]
 
 
 def shim_of(plugin: Plugin, home: Path) -> psutil.Process:
@@ -253,7 +253,8 @@ def test_it_is_in_a_session_of_its_own_without_what_would_change_its_behaviour(
 def test_it_listens_nowhere_but_in_its_directory(home: Path) -> None:
     with Containerd(home) as containerd:
         sockets = [str(c.laddr) for c in psutil.net_connections("all") if c.pid == containerd.pid and c.laddr]
-        assert sorted(sockets) == [containerd.address, f"{containerd.address}.ttrpc"]
+        # A connection that it has accepted has the address of its listener.
+        assert set(sockets) == {containerd.address, f"{containerd.address}.ttrpc"}
 
 
 def test_two_live_side_by_side_and_the_end_of_one_leaves_the_tasks_of_the_other(box: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +46,17 @@ def loggers_of(id: str) -> list[psutil.Process]:
         for process in psutil.process_iter(["cmdline"])
         if any(word.endswith(f"/{id}-json.log") for word in process.info["cmdline"] or [])
     ]
+
+
+def has_written_all(id: str) -> bool:
+    """Return whether the logger of a plugin has read its stdout so far, and waits for more."""
+    (logger,) = loggers_of(id)
+    pipe = os.open(f"/proc/{logger.pid}/fd/3", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        count = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    finally:
+        os.close(pipe)
+    return not any(count) and logger.status() == psutil.STATUS_SLEEPING
 
 
 def test_what_a_plugin_prints_is_in_the_log_long_lines_and_the_last_one_too(
@@ -110,6 +124,8 @@ def test_a_full_disk_does_not_make_the_plugin_wait_and_what_it_says_when_there_i
     disk.spoil("full", spare=3)
     executor.create(id, spec, sink, sink)
     wait_until((tmp_path / "signs" / "done").exists, "the end of its lines")
+    # What the logger still has to read would fill the small disk anew.
+    wait_until(lambda: has_written_all(id), "the logger's turn to wait")
     wait_until(lambda: data(disk.directory, id), "what found room")
     before = data(disk.directory, id)
     disk.repair()
