@@ -56,7 +56,7 @@ def announce(suite: str, selected: Selected) -> None:
     if found not in TESTED:
         print(
             f"Debian {suite} has moved on from {SUITES[suite]} to {found}, which was never tried: the tests that want "
-            f"no warning fail. If no other does, add it to TESTED in pluginexec/versions.py",
+            f"no warning fail. If no other does, add it to TESTED in pluginexec/containerd/versions.py",
             flush=True,
         )
 

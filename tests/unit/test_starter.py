@@ -1,4 +1,4 @@
-"""``python3 -m tests``: which environment of tox it asks for, and what it says where there is no tox to be had."""
+"""``python3 -m tests``: which environment of tox it asks for, and what it prints without pip."""
 
 from __future__ import annotations
 
