@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 
 from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.remote import Remote
@@ -40,6 +41,7 @@ EARLY_EXITS = 5
 OPERATION = "start containerd"
 
 _POLL = 0.01
+_INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
 _left: dict[int, subprocess.Popen[bytes]] = {}
 """Those that this process started and left: they stay its children, to be reaped by it."""
@@ -126,6 +128,9 @@ class Supervisor:
     def start(self) -> None:
         """Return when containerd answers; raise what prevented it. ``stop`` must follow, in any case."""
         self._thread.start()
+        # In slices: Python does not notice a Ctrl-C that comes just before it begins to wait for a lock.
+        while not self._started.done():
+            wait_for_futures([self._started], _INTERRUPT_POLL)
         self._started.result()
 
     def stop(self, *, end_tasks: bool) -> None:
