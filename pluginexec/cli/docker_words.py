@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _NO_IMAGES = "there are no images; 'pluginexec run BUNDLE' takes an unpacked bundle, 'run --rootfs DIR CMD' a directory"
 _ROOTFS = "the root file system is a directory of the host: {} there"
-_NO_NETWORKS = "there are no networks; the bundle's config.json says which network namespace a plugin has"
+_NO_NETWORKS = "a plugin is on the host's network or on none: 'pluginexec run --network host|none'"
 _NO_VOLUMES = "there are no volumes; 'run -v /PATH:/PATH' mounts a directory"
 _NO_CLUSTER = "there are no clusters; each root is on one host"
 _NO_REGISTRY = "no registry is used; 'pluginexec plugin create NAME DIR' takes a directory or a tar"
@@ -62,7 +62,7 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("daemon logs", "'pluginexec daemon status' prints the path of its log"),
     # Options.
     ("run --interactive --tty -i -t", _NO_TTY),
-    ("run --network --net --publish --publish-all --expose --link --dns --add-host --ip -p -P", _NO_NETWORKS),
+    ("run --net --publish --publish-all --expose --link --dns --add-host --ip -p -P", _NO_NETWORKS),
     ("run --entrypoint", "the command is process.args of the bundle; 'run --rootfs DIR CMD' takes another"),
     ("run --pull --platform", _NO_IMAGES),
     ("--host --context -H", "use '--address SOCK' for another containerd on this host"),

@@ -7,6 +7,7 @@ import pytest
 from pluginexec.cli import group
 from pluginexec.cli.commands.daemon import command as daemon
 from pluginexec.cli.commands.plugin import command as plugin
+from pluginexec.cli.commands.run import command as run
 from pluginexec.cli.docker_words import ANSWERS
 from pluginexec.cli.suggestions import did_you_mean
 from tests.unit.cli.conftest import Call
@@ -47,13 +48,14 @@ def test_a_word_of_dockers_is_answered_in_one_line(call: Call, word: str) -> Non
     assert "did you mean" not in stderr
 
 
-def test_a_word_that_became_a_command_has_left_the_table() -> None:
+def test_a_word_that_became_a_command_or_an_option_has_left_the_table() -> None:
     names = {
         *group.COMMANDS,
         *(f"plugin {name}" for name in plugin.helps),
         *(f"daemon {name}" for name in daemon.commands),
     }
-    assert names.isdisjoint(ANSWERS)
+    options = {name for each in run.params for name in each.opts}
+    assert (names | {f"run {name}" for name in options}).isdisjoint(ANSWERS)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +66,11 @@ def test_a_word_that_became_a_command_has_left_the_table() -> None:
         (["daemon", "start"], "daemon: no such command: start; it is started by the first command that needs it"),
         (["daemon", "sotp"], "daemon: no such command: sotp; did you mean stop? see 'pluginexec daemon --help'"),
         (["run", "-it", "x"], "run: no such option: -i; a plugin has neither terminal nor stdin; 'pluginexec exec -it"),
-        (["run", "--network", "x"], "run: no such option: --network; there are no networks; "),
-        (["create", "--publish", "x"], "create: no such option: --publish; there are no networks; "),
+        (["run", "--net", "x"], "run: no such option: --net; a plugin is on the host's network or on none: "),
+        (
+            ["create", "--publish", "x"],
+            "create: no such option: --publish; a plugin is on the host's network or on none: ",
+        ),
         (["ps", "-t"], "ps: no such option: -t; see 'pluginexec ps --help'"),
         (["--context", "x", "ps"], "no such option: --context; use '--address SOCK' for another containerd"),
         (["run", "--evn", "x"], "run: no such option: --evn; did you mean --env? see 'pluginexec run --help'"),
