@@ -62,7 +62,7 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("daemon logs", "'pluginexec daemon status' prints the path of its log"),
     # Options.
     ("run --interactive --tty -i -t", _NO_TTY),
-    ("run --net --publish --publish-all --expose --link --dns --add-host --ip -p -P", _NO_NETWORKS),
+    ("run --publish --publish-all --expose --link --dns --add-host --ip -p -P", _NO_NETWORKS),
     ("run --entrypoint", "the command is process.args of the bundle; 'run --rootfs DIR CMD' takes another"),
     ("run --pull --platform", _NO_IMAGES),
     ("--host --context -H", "use '--address SOCK' for another containerd on this host"),

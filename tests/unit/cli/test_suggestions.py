@@ -66,7 +66,6 @@ def test_a_word_that_became_a_command_or_an_option_has_left_the_table() -> None:
         (["daemon", "start"], "daemon: no such command: start; it is started by the first command that needs it"),
         (["daemon", "sotp"], "daemon: no such command: sotp; did you mean stop? see 'pluginexec daemon --help'"),
         (["run", "-it", "x"], "run: no such option: -i; a plugin has neither terminal nor stdin; 'pluginexec exec -it"),
-        (["run", "--net", "x"], "run: no such option: --net; a plugin is on the host's network or on none: "),
         (
             ["create", "--publish", "x"],
             "create: no such option: --publish; a plugin is on the host's network or on none: ",
