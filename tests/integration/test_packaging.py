@@ -51,9 +51,8 @@ def test_the_wheel_runs_where_nothing_else_is_installed(dist: Path, tmp_path: Pa
     assert run("-I", "-S", "-c", RUN, tmp_path, "--version") == "pluginexec 0.1.0\n"
     script = str(tmp_path / "bin" / "pluginexec")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    assert (
-        subprocess.check_output([script, "--version"], env=environment, text=True, timeout=60) == "pluginexec 0.1.0\n"
-    )
+    printed = subprocess.check_output([script, "--version"], env=environment, text=True, timeout=60)
+    assert printed == "pluginexec 0.1.0\n"
     installed = tmp_path / "pluginexec"
     assert (installed / "py.typed").is_file()
     assert [page for page in PAGES if not (installed / page).is_file()] == []
