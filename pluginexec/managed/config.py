@@ -251,7 +251,7 @@ def _interface(interface: _Section) -> tuple[tuple[str, ...], str]:
         if not _TYPE.fullmatch(each):
             interface.complain(f"types[{index}]", f"is {shown(each)}; write it as docker.volumedriver/1.0")
     socket = interface.take("socket", str, "")
-    if not socket or "/" in socket or socket in (".", ".."):
+    if not socket.isprintable() or "/" in socket or socket in ("", ".", ".."):
         interface.complain("socket", f"is {shown(socket)}; give the name of a file in /run/docker/plugins")
     if interface.take("protocolscheme", str, "") not in _PROTOCOLS:
         interface.complain("protocolscheme", f"is not supported; leave it out, or use {_PROTOCOLS[1]!r}")
