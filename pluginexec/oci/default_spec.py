@@ -67,9 +67,29 @@ def default_spec(
     Raises what ``load_spec`` raises, which the result has passed, and ``InvalidArgument`` for a bad ``id``.
     """
     check_id(id)
+    linux: dict[str, Any] = {
+        "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+        "cgroupsPath": default_cgroups_path(id),
+        "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
+        "maskedPaths": _MASKED_PATHS,
+        "readonlyPaths": _READONLY_PATHS,
+    }
+    if seccomp is not None:
+        linux["seccomp"] = seccomp
+    spec = {
+        "ociVersion": "1.0.2",
+        "process": _process(args, env, cwd),
+        "root": {"path": str(to_path("rootfs must be a path", rootfs))},
+        "mounts": [dict(zip(("destination", "type", "source", "options"), mount, strict=True)) for mount in _MOUNTS],
+        "linux": linux,
+    }
+    return check_spec(plain_object(spec, "spec"), "spec", Path())
+
+
+def _process(args: Sequence[str], env: Sequence[str] | None, cwd: str) -> dict[str, Any]:
     given = _listed("env", env or ())
     has_path = any(isinstance(entry, str) and entry.startswith("PATH=") for entry in given)
-    process = {
+    return {
         "user": {"uid": 0, "gid": 0},
         "args": _listed("args", args),
         "env": given if has_path else [_PATH, *given],
@@ -78,19 +98,6 @@ def default_spec(
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     }
-    linux: dict[str, Any] = {
-        "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-        "cgroupsPath": default_cgroups_path(id),
-        "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
-        "maskedPaths": _MASKED_PATHS,
-        "readonlyPaths": _READONLY_PATHS,
-    }
-    mounts = [dict(zip(("destination", "type", "source", "options"), mount, strict=True)) for mount in _MOUNTS]
-    root = {"path": str(to_path("rootfs must be a path", rootfs))}
-    spec = {"ociVersion": "1.0.2", "process": process, "root": root, "mounts": mounts, "linux": linux}
-    if seccomp is not None:
-        linux["seccomp"] = seccomp
-    return check_spec(plain_object(spec, "spec"), "spec", Path())
 
 
 def _listed(what: str, value: object) -> list[Any]:
