@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import re
-import select
 import socket as _socket
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from pluginexec.errors import (
     shown,
 )
 from pluginexec.linux import inotify
+from pluginexec.linux.poll import wait_readable
 from pluginexec.managed.config import PluginConfig, capability_of
 
 _ACCEPT = "application/vnd.docker.plugins.v1.2+json"
@@ -53,15 +53,12 @@ def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
     deadline = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
     pause = _FIRST_PAUSE
     with _watched(path.parent) as events:
-        poll = select.poll()
-        for descriptor in (events, ended):
-            poll.register(descriptor, select.POLLIN)
         while (there := _listens(path)) is not True:
             left = deadline - time.monotonic()
             if left <= 0:
                 what = "the file exists, but it does not listen" if there is False else "no such file"
                 raise DeadlineExceeded(f"no answer on its socket {path.name!r} within {timeout:g} s: {what}")
-            ready = [descriptor for descriptor, _ in poll.poll(1000 * (left if there is None else min(left, pause)))]
+            ready = wait_readable(left if there is None else min(left, pause), events, ended)
             if ended in ready:
                 raise Ended(f"it ended before it listened on its socket {path.name!r}")
             if events in ready:
