@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pluginexec.errors import InvalidArgument, shown
+from pluginexec.oci.json_reader import plain_object, read_object
 from pluginexec.oci.options.capabilities import NAMES
-from pluginexec.oci.spec import plain_json, read_json
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +119,9 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bo
     read the file.
     """
     if isinstance(source, Mapping):
-        content, name = plain_json(source, "plugin config"), "plugin config"
+        content, name = plain_object(source, "plugin config"), "plugin config"
     else:
-        content, name, _ = read_json(source, "plugin config")
-    if not isinstance(content, dict):
-        raise InvalidArgument(f"{name}: must be a json object")
+        content, name, _ = read_object(source, "plugin config")
     wrong: list[str] = []
     config = _read(_Section(content, wrong), content)
     problems = [problem for problem in wrong if not problem.startswith("?")]
