@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal as _signal
 import socket
 import time
@@ -217,7 +216,7 @@ class Host:
                 if init is None:
                     time.sleep(_POLL)  # it was not started yet, or is being started again
                     continue
-                _ends_within(init, None)
+                init.ends_within(None)
                 with contextlib.suppress(NotFound):  # --rm, and somebody was faster
                     state = self.reconcile(id)
                     if state.pid == init.pid:
@@ -308,7 +307,7 @@ class Host:
         """Send a signal and wait; return whether the process has ended."""
         self._send(record, init, number)
         resume(self.records, record, init)
-        return _ends_within(init, timeout)
+        return init.ends_within(timeout)
 
     def _send(self, record: Record, init: InitProcess, number: int) -> None:
         """Send a signal through containerd, or to the process where that does not go."""
@@ -321,12 +320,6 @@ def exit_status(executor: Executor, id: str) -> ExitStatus | None:
     with contextlib.suppress(NotFound):
         return executor.exit_status(id)
     return None
-
-
-def _ends_within(init: InitProcess, timeout: float | None) -> bool:
-    poll = select.poll()
-    poll.register(init.pidfd, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
 
 def _now() -> datetime:

@@ -20,7 +20,6 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor
 from pluginexec.errors import FailedPrecondition, InvalidArgument
-from pluginexec.host import host
 from pluginexec.host.host import Host
 from pluginexec.host.pause import pause
 from pluginexec.host.records import State, is_alive
@@ -223,13 +222,13 @@ def test_one_that_is_started_while_its_supervisor_ends_gets_another(
 def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends_within = host._ends_within
+    ends_within = InitProcess.ends_within
 
     def killed(init: InitProcess, timeout: float | None) -> bool:
         init.send(signal.SIGKILL)  # now that it is waited for
         return ends_within(init, timeout)
 
-    monkeypatch.setattr(host, "_ends_within", killed)
+    monkeypatch.setattr(InitProcess, "ends_within", killed)
     monkeypatch.setattr(supervisor, "pause_before", lambda restarts: 0.0)
     serve()
     id = plugins.run(restart="always")
