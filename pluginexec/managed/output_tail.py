@@ -75,7 +75,7 @@ class _FileTail:
 def _unwrapped(data: str) -> str:
     """Return the output in lines of docker's log format; the first line may be incomplete."""
     text = ""
-    for line in data.splitlines():
+    for line in data.split("\n"):
         with contextlib.suppress(ValueError, KeyError, TypeError):
             text += json.loads(line)["log"]
     return text[-KEPT:]
