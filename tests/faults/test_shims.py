@@ -22,7 +22,7 @@ from pluginexec.containerd import client as client_module
 from pluginexec.containerd.client import Client
 from pluginexec.executor import lifecycle as lifecycle_module
 from pluginexec.types import TaskState
-from tests.support.harness import Exits, suspend, wait_until
+from tests.support.harness import Exits, lives, suspend, wait_until
 from tests.support.plugins import Plugins, command_line
 from tests.support.serving import ServeProcess
 from tests.support.wrapper import Wrapper
@@ -153,7 +153,7 @@ def test_a_deletion_that_took_so_long_ends_the_shim_too(
     assert shim
     os.kill(executor.pid(id), signal.SIGKILL)
     assert exits.wait_for(1)[0][1].exit_code == 137
-    assert not shim.is_running()
+    wait_until(lambda: not lives(shim), "the end of its shim")
 
 
 def test_a_plugin_that_ends_meanwhile_has_its_code_and_its_id_is_free(

@@ -122,10 +122,11 @@ def held_descriptors() -> dict[int, str]:
 
 def live_children() -> set[psutil.Process]:
     """Return the processes that are ours and live; zombies are reaped on the way."""
-    return {child for child in psutil.Process().children(recursive=True) if _lives(child)}
+    return {child for child in psutil.Process().children(recursive=True) if lives(child)}
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Return whether a process has not ended; a zombie has."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
