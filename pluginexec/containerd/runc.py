@@ -207,7 +207,7 @@ class RuntimeExec:
 
     def _failure(self) -> str | None:
         """Return the error that the runtime has logged; ``None`` if there is none, or it is not all there yet."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             for line in (self._directory / "log").read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
                 if entry.get("level") == "error":
