@@ -19,7 +19,7 @@ from pluginexec.doctor.elf import GREETING, tiny_program
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown, one_line
 from pluginexec.executor.executor import Executor
 from pluginexec.linux import trees
-from pluginexec.oci.spec import default_spec
+from pluginexec.oci.default_spec import default_spec
 from pluginexec.root import file_error
 
 SCRATCH_PREFIX = "dr-"
