@@ -18,6 +18,7 @@ from typing import Protocol
 from pluginexec.containerd.ctr import Ctr, close_pipes, kill_group
 from pluginexec.containerd.event_parser import LabelsEvent, TaskEvent, parse_line
 from pluginexec.errors import PluginExecError, one_line
+from pluginexec.restart_policy import pause_before
 from pluginexec.types import EventInfo, EventType
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class EventStream:
             kill_group(child)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        failures = 0
         while not self._closed.is_set():
             try:
                 stood = self._follow()
@@ -103,7 +104,8 @@ class EventStream:
                 self._complain(type(error).__name__, "the event stream failed", error)
             if stood:
                 self._complained.clear()
-            pause = FIRST_PAUSE if stood else min(pause * 2, LONGEST_PAUSE)
+            failures = 0 if stood else failures + 1
+            pause = pause_before(failures, FIRST_PAUSE, LONGEST_PAUSE)
             if not self._closed.is_set():
                 log.debug("the event stream ended; it is started again in %g s", pause)
             self._closed.wait(pause)

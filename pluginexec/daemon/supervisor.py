@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import shutil
 import signal
 import subprocess
 import threading
 import time
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 
 from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
+from pluginexec.linux.pidfd import InitProcess
+from pluginexec.linux.poll import wait_readable
+from pluginexec.restart_policy import pause_before
 from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ EARLY_EXITS = 5
 OPERATION = "start containerd"
 
 _POLL = 0.01
+_INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
 _left: dict[int, subprocess.Popen[bytes]] = {}
 """Those that this process started and left: they stay its children, to be reaped by it."""
@@ -58,17 +62,16 @@ class Child:
         self.started = time.monotonic()
         self._popen = popen
         self._mutex = threading.Lock()
-        self._pidfd = os.pidfd_open(pid)
+        self._process = InitProcess(pid, os.pidfd_open(pid))
 
     def wait(self, timeout: float | None, *others: int) -> bool:
         """Wait until it has ended or another descriptor is readable; return whether any of that came in time."""
-        return _readable(timeout, self._pidfd, *others)
+        return bool(wait_readable(timeout, self._process.pidfd, *others))
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, from any thread; nothing happens if it has ended."""
-        with self._mutex, contextlib.suppress(ProcessLookupError):
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, number)
+        with self._mutex:
+            self._process.send(number)
 
     def end(self, timeout: float) -> str:
         """SIGTERM, ``timeout`` seconds, SIGKILL; then as ``reap``."""
@@ -96,15 +99,7 @@ class Child:
     def close(self) -> None:
         """Let go of it."""
         with self._mutex:
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-
-def _readable(timeout: float | None, *descriptors: int) -> bool:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0.0, timeout * 1000)))
+            self._process.close()
 
 
 class Supervisor:
@@ -133,6 +128,9 @@ class Supervisor:
     def start(self) -> None:
         """Return when containerd answers; raise what prevented it. ``stop`` must follow, in any case."""
         self._thread.start()
+        # In slices: Python does not notice a Ctrl-C that comes just before it begins to wait for a lock.
+        while not self._started.done():
+            wait_for_futures([self._started], _INTERRUPT_POLL)
         self._started.result()
 
     def stop(self, *, end_tasks: bool) -> None:
@@ -276,7 +274,7 @@ class Supervisor:
         return False
 
     def _stop_is_asked(self, within: float | None = 0.0) -> bool:
-        return _readable(within, self._wake)
+        return bool(wait_readable(within, self._wake))
 
     def _watch(self) -> None:
         """Return when a stop is asked for."""
@@ -294,7 +292,7 @@ class Supervisor:
                 self._give_up(said)
                 self._stop_is_asked(within=None)
                 return
-            pause = FIRST_PAUSE * 2 ** max(0, deaths - 1)
+            pause = pause_before(max(0, deaths - 1), FIRST_PAUSE)
             log.warning("%s; starting it again in %g s", said, pause)
             if self._stop_is_asked(within=pause):
                 return

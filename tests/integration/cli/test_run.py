@@ -90,8 +90,8 @@ def test_the_third_signal_kills_a_plugin_that_ignores_them(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"run: expected one bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
-        (["one", "two"], b"run: expected one bundle directory"),
+        ([], b"run: expected a bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
+        (["one", "two"], b"'one'"),
         (["--rootfs", "/"], b"run: missing the command"),
         (["--no-such-option"], b"run: no such option: --no-such-option"),
         (["/no/such/bundle"], b"'/no/such/bundle'"),

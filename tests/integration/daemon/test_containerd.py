@@ -36,7 +36,7 @@ from pluginexec.daemon import supervisor
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import LONGEST_ADDRESS
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
-from pluginexec.oci.spec import default_spec
+from pluginexec.oci.default_spec import default_spec
 from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
 from tests.support.harness import wait_until
