@@ -87,7 +87,7 @@ class Executor:
             with ExitStack() as undo:
                 undo.callback(self._root.close)
                 runtime_flags = client.runtime_flags(self._root.runtime_root)
-                self._in_flight = InFlightCommands(client.ctr.argv()[1:], runtime_flags)
+                self._in_flight = InFlightCommands(client.ctr.target, runtime_flags)
                 self._reconciler = Reconciler(
                     client,
                     self._table,

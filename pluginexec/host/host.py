@@ -95,7 +95,7 @@ class Host:
             executor.create(record.id, self.records.spec(record.id), stdout, stderr)
         except PluginExecError as error:
             self.records.change_state(
-                record.id, status="created", exit_code=invocation_code(error.message), error=str(error), **changes
+                record.id, status="created", exit_code=invocation_code(error), error=str(error), **changes
             )
             raise
         # Even if it has exited meanwhile: the next command reconciles.
