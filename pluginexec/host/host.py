@@ -102,6 +102,7 @@ class Host:
             pid_started=start_seconds(pid) or 0.0,
             started_at=begun,
             finished_at=None,
+            finished_at_is_upper_bound=False,
             exit_code=None,
             oom_killed=False,
             error="",
@@ -147,6 +148,7 @@ class Host:
             record.id,
             status="exited",
             finished_at=status.exited_at if status else _now(),
+            finished_at_is_upper_bound=status.exited_at_is_upper_bound if status else True,
             exit_code=status.exit_code if status else None,
             oom_killed=bool(status and status.oom_killed),
         )

@@ -26,6 +26,7 @@ def view(host: Host, id: str) -> dict[str, Any]:
         "pid": state.pid if state.status == "running" else 0,
         "started_at": state.started_at,
         "finished_at": state.finished_at,
+        "finished_at_is_upper_bound": state.finished_at_is_upper_bound,
         "exit_code": state.exit_code,
         "oom_killed": state.oom_killed,
         "error": state.error,

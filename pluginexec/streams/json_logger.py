@@ -198,12 +198,12 @@ def _mend(descriptor: int) -> int:
 def main() -> None:
     """Be the logger of one container: stdout on descriptor 3, stderr on 4; end when both have ended.
 
-    Arguments: the path, the size and the number of its files, and the streams to be kept. Signals that ask it to end
-    are ignored by its starter.
+    Arguments: the path, the size and the number of its files, the streams to be kept, and the plugin's directory.
+    Signals that ask it to end are ignored by its starter.
     """
     import select
 
-    path, max_size, max_file, kept = sys.argv[1:]
+    path, max_size, max_file, kept, directory = sys.argv[1:]
     log = JsonLog(path, int(max_size), int(max_file))
     sources = {3: "stdout", 4: "stderr"}
     poll = select.poll()
@@ -214,14 +214,23 @@ def main() -> None:
         posix.close(READY)
     except OSError:
         pass  # a logger before this one was killed after it was ready
+    # A module beside this one, as its starter has set the path; not loaded while containerd waits.
+    ends = __import__("end_recorder").EndRecorder(directory, poll)
     while sources:
-        for source, _ in poll.poll():
+        ready = poll.poll(ends.pause)
+        for source, _ in ready:
+            if source == ends.pidfd:
+                ends.end()
+                continue
             data = posix.read(source, _CHUNK)
             if not data:
                 poll.unregister(source)
                 log.end(sources.pop(source))
             elif sources[source] in kept:
                 log.write(sources[source], data)
+        if ends.pause:
+            ends.look()
+    ends.finish()
 
 
 if __name__ == "__main__":
