@@ -37,8 +37,8 @@ _ESRCH = 3
 class EndRecorder:
     """Records the end of the plugin whose files are in ``directory``; ``poll`` is what its owner waits with.
 
-    ``pause``: milliseconds that the owner may wait, ``None`` for any time. Then it calls ``look``; it calls ``end`` when
-    ``pidfd`` is readable, and ``finish`` when the output has ended.
+    ``pause``: milliseconds that the owner may wait, ``None`` for any time. Then it calls ``look``; it calls ``end``
+    when ``pidfd`` is readable, and ``finish`` when the output has ended.
     """
 
     def __init__(self, directory: str, poll: "select.poll") -> None:
