@@ -209,6 +209,11 @@ class PluginFiles:
         """Return the exit record, or ``None`` if there is none."""
         return _decode_exit(_read(self._exit))
 
+    def find_exit(self, pid: int) -> ExitStatus | None:
+        """Return what an executor, or else the logger, recorded when this process, which has ended, did so."""
+        status = self.read_exit()
+        return status if status and status.pid == pid else self.read_logged_exit(pid)
+
     def read_logged_exit(self, pid: int) -> ExitStatus | None:
         """Return what the logger of a ``JsonFile`` recorded when this process, which has ended, did so.
 

@@ -154,6 +154,27 @@ def test_an_end_during_a_reconciliation_leads_to_another(held: Held, new_watch: 
     calls.wait_for(2)
 
 
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_end_is_noted_at_once_and_as_late_where_the_thread_was_at_work(
+    held: Held, new_watch: NewWatch, busy: bool
+) -> None:
+    child, init = held
+    go_on = threading.Event()
+    calls = Reconciliations()
+    noted: list[tuple[bool, int]] = []
+    watch = new_watch(lambda: calls() and (not busy or go_on.wait(PATIENCE)))
+    watch.add("x", init, lambda late: noted.append((late, calls.count)))
+    if busy:
+        watch.schedule()
+        calls.wait_for(1)
+    finish(child)
+    wait_until(init.has_ended, "the end")
+    go_on.set()
+    calls.wait_for(1 + busy)
+    assert noted == [(busy, busy)]
+
+
 def test_one_end_is_called_into_once(held: Held, new_watch: NewWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     child, init = held
     monkeypatch.setattr(exit_watcher, "GRACE", 0.0)
