@@ -49,6 +49,17 @@ def is_paused(cgroups_path: str) -> bool | None:
     return text.strip() == "FROZEN" if version == 1 else _FROZEN.search(text) is not None
 
 
+def thaw(cgroups_path: str) -> None:
+    """Let the processes of this cgroup go on; nothing happens if they are not frozen, or there is no such cgroup."""
+    if relative := _relative(cgroups_path):
+        for file, text in (
+            (_MOUNT / "freezer" / relative / "freezer.state", "THAWED"),
+            (_MOUNT / relative / "cgroup.freeze", "0"),
+        ):
+            with contextlib.suppress(OSError, ValueError), file.open("r+", encoding="ascii") as opened:
+                opened.write(text)
+
+
 def cpu_used(cgroups_path: str) -> int | None:
     """Return the nanoseconds of CPU time that this cgroup has used."""
     version, text = _read(cgroups_path, "cpuacct/cpuacct.usage", "cpu.stat")
@@ -96,13 +107,18 @@ def block_io(cgroups_path: str) -> tuple[int, int] | None:
 
 def remove_cgroups(cgroups_path: str) -> None:
     """Remove the empty cgroups that are left of a container whose runtime has lost its state, and cannot do it."""
-    relative = os.path.normpath(cgroups_path).lstrip("/")
-    if not cgroups_path.startswith("/") or not relative:
+    relative = _relative(cgroups_path)
+    if not relative:
         return
     # cgroup v2, then each hierarchy of v1.
     for hierarchy in (_MOUNT, *_MOUNT.iterdir()):
         with contextlib.suppress(OSError, ValueError):
             (hierarchy / relative).rmdir()
+
+
+def _relative(cgroups_path: str) -> str:
+    """Return where a cgroup lies below a hierarchy; empty for a path that is not absolute, or is the root's."""
+    return os.path.normpath(cgroups_path).lstrip("/") if cgroups_path.startswith("/") else ""
 
 
 def _read(cgroups_path: str, v1: str, v2: str) -> tuple[int, str]:

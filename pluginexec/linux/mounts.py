@@ -21,8 +21,9 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 def mount_points_below(directory: Path) -> list[str]:
     """Return where something is mounted on a directory and below it, in the order in which that was done."""
     prefix = f"{os.path.realpath(directory)}/"
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    points = [_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), line.split(" ")[4]) for line in lines]
+    # The kernel ends lines with "\n" alone; a path may hold "\r" and whatever else Python takes for the end of a line.
+    lines = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).split("\n")
+    points = [_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), line.split(" ")[4]) for line in lines if line]
     return [point for point in points if f"{point}/".startswith(prefix)]
 
 

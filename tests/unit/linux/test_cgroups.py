@@ -24,6 +24,7 @@ from pluginexec.linux.cgroups import (
     pids_limit,
     pids_used,
     remove_cgroups,
+    thaw,
 )
 
 
@@ -179,3 +180,16 @@ def test_a_running_plugin_is_not_paused_in_either_version(counters: Path) -> Non
     for file in (*counters.rglob("freezer.state"), *counters.rglob("cgroup.events")):
         file.write_text({"freezer.state": "THAWED\n", "cgroup.events": "populated 1\nfrozen 0\n"}[file.name])
     assert is_paused("/p") is False
+
+
+@pytest.mark.parametrize(("file", "text"), [("freezer/pe/x/freezer.state", "THAWED"), ("pe/x/cgroup.freeze", "0")])
+def test_a_cgroup_is_thawed_by_the_file_of_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+) -> None:
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    for path in ("/pe/x", "pe/x", "/pe/no-such", "/pe/no\0such", "", "/"):
+        thaw(path)
+    assert (tmp_path / file).read_text() == text
+    assert not (tmp_path / "pe/no-such").exists()
