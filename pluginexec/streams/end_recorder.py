@@ -35,24 +35,20 @@ _ESRCH = 3
 
 
 class EndRecorder:
-    """Records the end of the plugin whose files are in ``directory``; ``poll`` is what its owner waits with.
+    """Records the end of the plugin whose files are in ``directory``, an open descriptor or -1; ``poll`` is its owner's.
 
     ``pause``: milliseconds that the owner may wait, ``None`` for any time. Then it calls ``look``; it calls ``end``
     when ``pidfd`` is readable, and ``finish`` when the output has ended.
     """
 
-    def __init__(self, directory: str, poll: "select.poll") -> None:
-        self.pause: int | None = _SOON
+    def __init__(self, directory: int, poll: "select.poll") -> None:
+        self.pause: int | None = _SOON if directory >= 0 else None
         self.pidfd = -1
         self._poll = poll
         self._pid = self._looks = self._ended_at = 0
         self._late = self._oom_killed = False
         self._counter = ""
-        # Held open: when the directory is made anew, for the next plugin of this id, this is still the old one.
-        try:
-            self._directory = posix.open(directory, _READ | posix.O_DIRECTORY)
-        except OSError:
-            self._directory, self.pause = -1, None
+        self._directory = directory
 
     def look(self) -> None:
         """Look for the process, or, when it has ended, for its exit code."""

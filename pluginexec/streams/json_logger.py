@@ -209,13 +209,14 @@ def main() -> None:
     poll = select.poll()
     for source in sources:
         poll.register(source, select.POLLIN)
+    its_directory = _open_directory(directory)
     try:
         posix.write(READY, b"\n")
         posix.close(READY)
     except OSError:
         pass  # a logger before this one was killed after it was ready
     # A module beside this one, as its starter has set the path; not loaded while containerd waits.
-    ends = __import__("end_recorder").EndRecorder(directory, poll)
+    ends = __import__("end_recorder").EndRecorder(its_directory, poll)
     while sources:
         ready = poll.poll(ends.pause)
         for source, _ in ready:
@@ -231,6 +232,14 @@ def main() -> None:
         if ends.pause:
             ends.look()
     ends.finish()
+
+
+def _open_directory(path: str) -> int:
+    """Open a plugin's directory; after that was made anew, for the next one of the id, this is still the old one."""
+    try:
+        return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError:
+        return -1  # removed while the plugin runs; its log goes on
 
 
 if __name__ == "__main__":
