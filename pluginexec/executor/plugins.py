@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, one_line
+from pluginexec.linux.cgroups import CgroupPath
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root import PluginFiles, Root
 from pluginexec.streams.streams import Streams
@@ -45,7 +46,7 @@ class SupervisedPlugin:
     init: InitProcess | None = None
     """``None`` where the process had ended before a pidfd of it could be opened."""
     streams: Streams | None = None
-    cgroups_path: str = ""
+    cgroups_path: CgroupPath = ""
     pending_exits: list[EventInfo] = field(default_factory=list)
     oom_event: bool = False
     exit_seen_at: float | None = None
