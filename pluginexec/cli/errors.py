@@ -87,7 +87,7 @@ def _show(error: BaseException, debug: bool, log_format: str) -> int:
 def _exit_code(error: BaseException) -> int:
     from pluginexec.containerd.error_messages import invocation_code
 
-    return (invocation_code(error.message) if isinstance(error, PluginExecError) else None) or OWN_ERROR
+    return (invocation_code(error) if isinstance(error, PluginExecError) else None) or OWN_ERROR
 
 
 def _report(error: BaseException) -> Report:

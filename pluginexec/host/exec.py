@@ -42,6 +42,6 @@ class Exec(RuntimeExec):
         try:
             return super().wait(stderr, timeout)
         except PluginExecError as error:
-            if invocation_code(error.message) or is_alive(self._records.state(self.id)):
+            if invocation_code(error) or is_alive(self._records.state(self.id)):
                 raise
             raise self.failed("it has ended", "see its exit code with 'pluginexec ps -a'") from error

@@ -29,6 +29,7 @@ from pluginexec.executor.exits import ExitHandler
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
+from pluginexec.host.signals import resume, send
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root import Layout, PluginFiles
 from pluginexec.streams.sinks import Sink
@@ -89,7 +90,7 @@ class Host:
             executor.create(record.id, self.records.spec(record.id), stdout, stderr)
         except PluginExecError as error:
             self.records.change_state(
-                record.id, status="created", exit_code=invocation_code(error.message), error=str(error), **changes
+                record.id, status="created", exit_code=invocation_code(error), error=str(error), **changes
             )
             raise
         # Even if it has exited meanwhile: the next command reconciles.
@@ -197,10 +198,13 @@ class Host:
         with self.held(id) as init:
             if init is None:
                 raise FailedPrecondition("it is not running", operation="kill", id=id)
-            if number in (_signal.SIGKILL, parse_signal(record.stop_signal)):
+            ends = number in (_signal.SIGKILL, parse_signal(record.stop_signal))
+            if ends:
                 self.records.mark_stopped(id)
                 self.notify_serve()
             self._send(record, init, number)
+            if ends:
+                resume(self.records, record, init)
 
     def wait(self, id: str) -> State:
         """Wait until a plugin has ended and all that is done about it; return its state then."""
@@ -302,16 +306,13 @@ class Host:
     def _end(self, record: Record, init: InitProcess, number: int, timeout: float) -> bool:
         """Send a signal and wait; return whether the process has ended."""
         self._send(record, init, number)
+        resume(self.records, record, init)
         return init.ends_within(timeout)
 
     def _send(self, record: Record, init: InitProcess, number: int) -> None:
-        """Send a signal through containerd, which thaws what is paused, or to the process where that does not go."""
-        try:
-            # The private containerd is started for it: what ends while it is away, some versions forget.
-            self.remote(record).new_client(record.namespace).kill(record.id, number)
-        except PluginExecError as error:
-            log.debug("%s; the signal goes to the process itself", error)
-            init.send(number)
+        """Send a signal through containerd, or to the process where that does not go."""
+        # The private containerd is started for it: what ends while it is away, some versions forget.
+        send(lambda: self.remote(record).new_client(record.namespace), record.id, init, number)
 
 
 def exit_status(executor: Executor, id: str) -> ExitStatus | None:

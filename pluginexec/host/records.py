@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
+from pluginexec.linux import trees
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root import Layout, absolute, await_lock, file_error
 from pluginexec.validation import check_id
@@ -132,10 +132,10 @@ class Records:
                 _write(draft / "state.json", _encode(State()))
                 _write(draft / "plugin.json", _encode(record))
                 if directory.exists() and not (directory / "plugin.json").exists():
-                    shutil.rmtree(directory, ignore_errors=True)  # left by a removal that was killed
+                    trees.remove(directory)  # left by a removal that was killed
                 draft.rename(directory)
             except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
+                trees.remove(draft)
                 raise
         except OSError as error:
             if directory.exists():
@@ -169,7 +169,7 @@ class Records:
         with contextlib.suppress(FileNotFoundError):
             # plugin.json first: half a record would be worse than none.
             (directory / "plugin.json").unlink()
-        shutil.rmtree(directory, ignore_errors=True)
+        trees.remove(directory)
 
     @contextlib.contextmanager
     def lock(self, id: str, timeout: float = 0.0) -> Iterator[None]:
@@ -299,7 +299,7 @@ def read_whole(path: Path, id: str) -> dict[str, Any]:
         raise _missing(id) from error
     except OSError as error:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unknown(f"file {str(path)!r} is not json: {error}", id=id, hint="remove its directory") from error
     if not isinstance(content, dict):
         raise Unknown(f"file {str(path)!r} has no json object in it", id=id, hint="remove its directory")

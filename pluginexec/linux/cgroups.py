@@ -24,6 +24,7 @@ CgroupPath: TypeAlias = str | Mapping[str, str]
 
 _MOUNT = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
+_V2 = ("", "unified")
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _FROZEN = re.compile(r"^frozen 1$", re.MULTILINE)
 _INACTIVE = {1: "total_inactive_file", 2: "inactive_file"}
@@ -49,7 +50,9 @@ def cgroup_of(pid: int, spec: Mapping[str, Any]) -> CgroupPath:
     for controllers, path in _listed(pid):
         # A plugin such as systemd moves itself into a cgroup below the one that it was given.
         place = asked if asked.startswith("/") and f"{path}/".startswith(above) else path
-        paths.update(dict.fromkeys(controllers.split(","), place))
+        names = [name.removeprefix("name=") for name in controllers.split(",")]
+        # Where v1 is in use, v2 is mounted beside its hierarchies.
+        paths.update(dict.fromkeys(names if controllers else _V2, place))
     return paths or asked
 
 
@@ -87,6 +90,15 @@ def is_paused(cgroup: CgroupPath) -> bool | None:
     if not version:
         return None
     return text.strip() == "FROZEN" if version == 1 else _FROZEN.search(text) is not None
+
+
+def thaw(cgroup: CgroupPath) -> None:
+    """Let the processes of this cgroup go on; nothing happens if they are not frozen, or there is no such cgroup."""
+    for hierarchy, name, text in (("freezer", "freezer.state", "THAWED"), ("", "cgroup.freeze", "0")):
+        with contextlib.suppress(OSError, ValueError):
+            if directory := _directory(cgroup, hierarchy):
+                with (directory / name).open("r+", encoding="ascii") as opened:
+                    opened.write(text)
 
 
 def cpu_used(cgroup: CgroupPath) -> int | None:

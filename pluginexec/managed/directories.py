@@ -12,10 +12,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 from pathlib import Path
 
-from pluginexec.linux import mounts
+from pluginexec.linux import mounts, trees
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.managed.config import PluginConfig
 from pluginexec.root import file_error
@@ -64,7 +63,7 @@ class PluginDirectories:
         if not unmount_below(self.directory):
             log.warning("something is still mounted below %s; not removing it", self.directory)
             return
-        shutil.rmtree(self.exec_dir, ignore_errors=True)
+        trees.remove(self.exec_dir)
         for path in (self.propagated_mount, self.directory):
             with contextlib.suppress(OSError):  # it does not exist, or something is stored in it
                 path.rmdir()
@@ -73,6 +72,6 @@ class PluginDirectories:
         """Clear the directories, and remove what the plugin has stored; other files in ``directory`` stay."""
         self.clear()
         if not mount_points_below(self.directory):
-            shutil.rmtree(self.propagated_mount, ignore_errors=True)
+            trees.remove(self.propagated_mount)
             with contextlib.suppress(OSError):  # it does not exist, or something else is in it
                 self.directory.rmdir()
