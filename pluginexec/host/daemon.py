@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +17,7 @@ from pluginexec.daemon.private import directory, is_private
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
+from pluginexec.host.side_by_side import side_by_side
 from pluginexec.linux import machine
 from pluginexec.types import TaskState
 
@@ -28,7 +28,6 @@ _TAKEN_PATIENCE = 1.0
 """Seconds for which a command that starts it may hold its lock."""
 _GRACE = 10.0
 """Seconds from SIGTERM to SIGKILL of a plugin."""
-_AT_ONCE = 8
 _POLL = 0.02
 
 
@@ -129,8 +128,10 @@ def _stop_plugins(root: Path) -> None:
     ids = _running(records)
     for id in ids:  # all of them before any ends: no policy starts one again
         records.mark_stopped(id)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pluginexec-stop") as pool:
-        list(pool.map(_stop_plugin, ids, [Host(root)] * len(ids)))
+    host = Host(root)
+    for error in side_by_side(lambda id: _stop_plugin(id, host), ids):
+        if error:
+            raise error
 
 
 def _running(records: Records) -> list[str]:

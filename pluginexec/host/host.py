@@ -7,6 +7,7 @@ import logging
 import os
 import signal as _signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -42,6 +43,8 @@ LOOK_TIMEOUT = 2.0
 """Seconds that a command which only reads waits for one that works on a plugin."""
 WORK_TIMEOUT = EXIT_TIMEOUT
 """Seconds that a command which changes a plugin waits for that."""
+WORK_AT_ONCE = 8
+"""How many plugins one process signals, deletes or drains at the same time: each takes some processes of ``ctr``."""
 _POLL = 0.1
 _LOCK_POLL = 0.01
 
@@ -51,6 +54,8 @@ class Host:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.records = Records(root)
+        # What only waits for a plugin to end takes no turn.
+        self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
 
     def remote(self, record: Record) -> Remote:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
@@ -187,7 +192,9 @@ class Host:
                         f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id
                     )
         with contextlib.suppress(NotFound):  # --rm
-            if self.reconcile(id).status == "restarting":
+            with self._turns:
+                state = self.reconcile(id)
+            if state.status == "restarting":
                 with self.records.lock(id, WORK_TIMEOUT):
                     self.give_up(id)
 
@@ -236,7 +243,7 @@ class Host:
         elif is_alive(self.records.state(id)):
             hint = "stop it first, or use 'rm -f'"
             raise FailedPrecondition("it is running", operation="remove", id=id, hint=hint)
-        with contextlib.suppress(NotFound), self.records.lock(id, WORK_TIMEOUT):
+        with contextlib.suppress(NotFound), self._turns, self.records.lock(id, WORK_TIMEOUT):
             if is_alive(self._reconcile_locked(record)):
                 raise FailedPrecondition("it is running again", operation="remove", id=id, hint="use 'rm -f'")
             self._forget(id)
@@ -312,7 +319,8 @@ class Host:
     def _send(self, record: Record, init: InitProcess, number: int) -> None:
         """Send a signal through containerd, or to the process where that does not go."""
         # The private containerd is started for it: what ends while it is away, some versions forget.
-        send(lambda: self.remote(record).new_client(record.namespace), record.id, init, number)
+        with self._turns:
+            send(lambda: self.remote(record).new_client(record.namespace), record.id, init, number)
 
 
 def exit_status(executor: Executor, id: str) -> ExitStatus | None:
