@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from enum import Enum
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, one_line
-from pluginexec.linux.cgroups import oom_killed
+from pluginexec.linux.cgroups import CgroupPath, oom_killed
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root import PluginFiles, Root
 from pluginexec.streams.streams import Streams
@@ -56,7 +56,7 @@ class SupervisedPlugin:
     init: InitProcess | None = None
     """``None`` where the process had ended before a pidfd of it could be opened."""
     streams: Streams | None = None
-    cgroups_path: str = ""
+    cgroups_path: CgroupPath = ""
     pending_exits: list[EventInfo] = field(default_factory=list)
     oom_event: bool = False
     end: End | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import log_file
 from pluginexec.host.records import State
-from pluginexec.linux.cgroups import cgroups_path_of, is_paused
+from pluginexec.linux.cgroups import cgroup_of, is_paused
 from pluginexec.root import Layout
 
 STATES = ("created", "running", "paused", "restarting", "exited")
@@ -59,6 +59,6 @@ def details(host: Host, id: str) -> dict[str, Any]:
 
 
 def _state_word(host: Host, id: str, state: State) -> str:
-    if state.status == "running" and is_paused(cgroups_path_of(host.records.spec(id))):
+    if state.status == "running" and is_paused(cgroup_of(state.pid, host.records.spec(id))):
         return "paused"
     return state.status

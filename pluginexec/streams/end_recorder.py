@@ -35,7 +35,7 @@ _ESRCH = 3
 
 
 class EndRecorder:
-    """Records the end of the plugin whose files are in ``directory``, an open descriptor or -1; ``poll`` is its owner's.
+    """Records the end of the plugin whose files are in ``directory``, open or -1; ``poll`` is its owner's.
 
     ``pause``: milliseconds that the owner may wait, ``None`` for any time. Then it calls ``look``; it calls ``end``
     when ``pidfd`` is readable, and ``finish`` when the output has ended.
