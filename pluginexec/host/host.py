@@ -107,6 +107,7 @@ class Host:
             pid_started=start_seconds(pid) or 0.0,
             started_at=begun,
             finished_at=None,
+            finished_at_is_upper_bound=False,
             exit_code=None,
             oom_killed=False,
             error="",
@@ -143,18 +144,14 @@ class Host:
                 return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
-            return replace(state, status="exited")
+            status = self.files(id).find_exit(state.pid)
+            return replace(state, **_exit_of(status)) if status else replace(state, status="exited")
         return state
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        state = self.records.change_state(
-            record.id,
-            status="exited",
-            finished_at=status.exited_at if status else _now(),
-            exit_code=status.exit_code if status else None,
-            oom_killed=bool(status and status.oom_killed),
-        )
+        unknown = ExitStatus(None, _now(), 0, exited_at_is_upper_bound=True)
+        state = self.records.change_state(record.id, **_exit_of(status or unknown))
         if record.auto_remove:
             self._forget(record.id)
         return state
@@ -328,6 +325,17 @@ def exit_status(executor: Executor, id: str) -> ExitStatus | None:
     with contextlib.suppress(NotFound):
         return executor.exit_status(id)
     return None
+
+
+def _exit_of(status: ExitStatus) -> dict[str, Any]:
+    """Return the fields of a state that say how a plugin ended."""
+    return {
+        "status": "exited",
+        "finished_at": status.exited_at,
+        "finished_at_is_upper_bound": status.exited_at_is_upper_bound,
+        "exit_code": status.exit_code,
+        "oom_killed": status.oom_killed,
+    }
 
 
 def _now() -> datetime:
