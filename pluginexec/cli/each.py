@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import click
-
 from pluginexec.cli.errors import show_error
+from pluginexec.cli.output import put
 from pluginexec.errors import PluginExecError
 
 
@@ -20,5 +19,5 @@ def for_each(references: Iterable[str], work: Callable[[str], object], *, echo: 
             code = show_error(error)
         else:
             if echo:
-                click.echo(reference)
+                put(reference)
     return code
