@@ -5,7 +5,7 @@
     ROOT/                       0700
       lock                      flock: one executor per root, or several that share it
       runtime-root/             the OCI runtime's state
-      containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
+      containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, ended.json, exit.json
       plugins/ID/               the records and logs of the command line; see host/records
       managed/NAME/             managed plugins; see host/managed/files
       containerd/               the private containerd; see daemon/files
@@ -33,6 +33,7 @@ from pluginexec.validation import check_id
 EXITS_KEPT = 256
 """How many exit records of ended plugins a root keeps; the oldest go first."""
 _ATTACH_TIMEOUT = 5.0
+_RECORD_TIMEOUT = 1.0
 _LOCK_TIMEOUT = 1.0
 """Seconds that what an executor was starting when it was killed may take until it runs: so long it holds the lock."""
 # What is wrong with a path itself, and would be wrong again.
@@ -121,6 +122,8 @@ class PluginFiles:
         self.stderr = directory / "stderr"
         self.attached = directory / "attached"
         self.pid = directory / "pid"
+        self._ended = directory / "ended.json"
+        self._new_ended = directory / "ended.json.new"
         self._exit = directory / "exit.json"
         self._new_exit = directory / "exit.json.new"
 
@@ -137,7 +140,8 @@ class PluginFiles:
         """Remove the directory; with ``keep_exit``, all in it but the exit record."""
         # By their names: to list the directory takes a descriptor, and there may be none.
         kept = [] if keep_exit else [self._exit]
-        for path in (self.config, self.stdout, self.stderr, self.attached, self.pid, self._new_exit, *kept):
+        ended = (self._ended, self._new_ended)
+        for path in (self.config, self.stdout, self.stderr, self.attached, self.pid, *ended, self._new_exit, *kept):
             with contextlib.suppress(OSError):
                 path.unlink()
         try:
@@ -189,6 +193,7 @@ class PluginFiles:
             "exited_at": status.exited_at.isoformat(),
             "pid": status.pid,
             "oom_killed": status.oom_killed,
+            "exited_at_is_upper_bound": status.exited_at_is_upper_bound,
         }
         try:
             self._new_exit.write_text(json.dumps(record), encoding="utf-8")
@@ -202,16 +207,38 @@ class PluginFiles:
 
     def read_exit(self) -> ExitStatus | None:
         """Return the exit record, or ``None`` if there is none."""
-        try:
-            record = json.loads(_read(self._exit))
-            return ExitStatus(
-                exit_code=record["exit_code"],
-                exited_at=datetime.fromisoformat(record["exited_at"]),
-                pid=record["pid"],
-                oom_killed=record["oom_killed"],
-            )
-        except (ValueError, KeyError, TypeError):
-            return None
+        return _decode_exit(_read(self._exit))
+
+    def find_exit(self, pid: int) -> ExitStatus | None:
+        """Return what an executor, or else the logger, recorded when this process, which has ended, did so."""
+        status = self.read_exit()
+        return status if status and status.pid == pid else self.read_logged_exit(pid)
+
+    def read_logged_exit(self, pid: int) -> ExitStatus | None:
+        """Return what the logger of a ``JsonFile`` recorded when this process, which has ended, did so.
+
+        Waits a moment for a logger that is at it.
+        """
+        deadline = time.monotonic() + _RECORD_TIMEOUT
+        while (status := _decode_exit(_read(self._ended))) is None and self._new_ended.exists():
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        return status if status and status.pid == pid else None
+
+
+def _decode_exit(text: bytes) -> ExitStatus | None:
+    try:
+        record = json.loads(text)
+        return ExitStatus(
+            exit_code=record["exit_code"],
+            exited_at=datetime.fromisoformat(record["exited_at"]),
+            pid=record["pid"],
+            oom_killed=record["oom_killed"],
+            exited_at_is_upper_bound=record.get("exited_at_is_upper_bound", False),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _read(path: Path) -> bytes:

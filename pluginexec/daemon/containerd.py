@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.daemon.supervisor import OPERATION, Supervisor
 from pluginexec.errors import FailedPrecondition
@@ -30,6 +30,8 @@ class Containerd:
       ``containerd.log``, ``root/``, ``state/``, ``lock``. The log and ``root/`` stay after ``stop``; they are yours.
     - ``leave_tasks``: on ``stop``, leave the tasks running, for the next containerd on this directory.
     - ``binary``, ``ctr``: names on the ``PATH``, or paths.
+    - ``timeout``: seconds that one command may take, as of ``Remote``; one that runs already and gives no answer in
+      that time counts as hung.
 
     Raises ``InvalidArgument`` for a directory whose path is not UTF-8, or so long that the socket's exceeds 98 bytes.
     Every method may be called from any thread.
@@ -42,11 +44,12 @@ class Containerd:
         leave_tasks: bool = False,
         binary: str = "containerd",
         ctr: str = "ctr",
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         self._files = DaemonFiles(directory)
         self._leave_tasks = leave_tasks
         self._binary = binary
-        self._remote = Remote(self._files.address, ctr=ctr)
+        self._remote = Remote(self._files.address, ctr=ctr, timeout=timeout)
         self._mutex = threading.Lock()
         self._supervisor: Supervisor | None = None
 

@@ -34,7 +34,7 @@ from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
 from pluginexec.executor.signals import kill_notice, resume_paused, send
-from pluginexec.linux.cgroups import cgroups_path_of
+from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.spec import SpecSource, load_spec
 from pluginexec.root import Root
@@ -87,7 +87,7 @@ class Executor:
             with ExitStack() as undo:
                 undo.callback(self._root.close)
                 runtime_flags = client.runtime_flags(self._root.runtime_root)
-                self._in_flight = InFlightCommands(client.ctr.argv()[1:], runtime_flags)
+                self._in_flight = InFlightCommands(client.ctr.target, runtime_flags)
                 self._reconciler = Reconciler(
                     client,
                     self._table,
@@ -144,6 +144,7 @@ class Executor:
                 init = InitProcess.open(pid, started_since=started_since)
                 if init:
                     streams.widen(pid)
+                    plugin.cgroups_path = cgroup_of(pid, checked)
                 self._supervise(plugin, streams, pid, init)
             except BaseException:
                 streams.stop()
@@ -166,7 +167,8 @@ class Executor:
         with self._starting("restore", id) as plugin:
             check_sink(stdout)
             check_sink(stderr)
-            plugin.cgroups_path = cgroups_path_of(plugin.files.read_spec())
+            spec = plugin.files.read_spec()
+            plugin.cgroups_path = cgroups_path_of(spec)
             has_files = plugin.files.exist()
             # The read ends, then the lock, then anything else: see the logger.
             streams = Streams.open(plugin.files, stdout, stderr)
@@ -177,6 +179,7 @@ class Executor:
                     streams.discard()
                     streams = Streams.attach(id, init.pid, stdout, stderr)
                 if task and init:
+                    plugin.cgroups_path = cgroup_of(init.pid, spec)
                     self._supervise(plugin, streams, task.pid, init)
                     return True
                 plugin.streams = streams

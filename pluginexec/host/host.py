@@ -7,6 +7,7 @@ import logging
 import os
 import signal as _signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -43,6 +44,8 @@ LOOK_TIMEOUT = 2.0
 """Seconds that a command which only reads waits for one that works on a plugin."""
 WORK_TIMEOUT = EXIT_TIMEOUT
 """Seconds that a command which changes a plugin waits for that."""
+WORK_AT_ONCE = 8
+"""How many plugins one process signals, deletes or drains at the same time: each takes some processes of ``ctr``."""
 _POLL = 0.1
 _LOCK_POLL = 0.01
 
@@ -52,6 +55,8 @@ class Host:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.records = Records(root)
+        # What only waits for a plugin to end takes no turn.
+        self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
 
     def remote(self, record: Record) -> Remote:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
@@ -103,6 +108,7 @@ class Host:
             pid_started=start_seconds(pid) or 0.0,
             started_at=begun,
             finished_at=None,
+            finished_at_is_upper_bound=False,
             exit_code=None,
             oom_killed=False,
             error="",
@@ -139,18 +145,14 @@ class Host:
                 return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
-            return replace(state, status="exited")
+            status = self.files(id).find_exit(state.pid)
+            return replace(state, **_exit_of(status)) if status else replace(state, status="exited")
         return state
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        state = self.records.change_state(
-            record.id,
-            status="exited",
-            finished_at=status.exited_at if status else _now(),
-            exit_code=status.exit_code if status else None,
-            oom_killed=bool(status and status.oom_killed),
-        )
+        unknown = ExitStatus(None, _now(), 0, exited_at_is_upper_bound=True)
+        state = self.records.change_state(record.id, **_exit_of(status or unknown))
         if record.auto_remove:
             self._forget(record.id)
         return state
@@ -189,7 +191,9 @@ class Host:
                         f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id
                     )
         with contextlib.suppress(NotFound):  # --rm
-            if self.reconcile(id).status == "restarting":
+            with self._turns:
+                state = self.reconcile(id)
+            if state.status == "restarting":
                 with self.records.lock(id, WORK_TIMEOUT):
                     self.give_up(id)
 
@@ -238,7 +242,7 @@ class Host:
         elif is_alive(self.records.state(id)):
             hint = "stop it first, or use 'rm -f'"
             raise FailedPrecondition("it is running", operation="remove", id=id, hint=hint)
-        with contextlib.suppress(NotFound), self.records.lock(id, WORK_TIMEOUT):
+        with contextlib.suppress(NotFound), self._turns, self.records.lock(id, WORK_TIMEOUT):
             if is_alive(self._reconcile_locked(record)):
                 raise FailedPrecondition("it is running again", operation="remove", id=id, hint="use 'rm -f'")
             self._forget(id)
@@ -314,7 +318,8 @@ class Host:
     def _send(self, record: Record, init: InitProcess, number: int) -> None:
         """Send a signal through containerd, or to the process where that does not go."""
         # The private containerd is started for it: what ends while it is away, some versions forget.
-        send(lambda: self.remote(record).new_client(record.namespace), record.id, init, number)
+        with self._turns:
+            send(lambda: self.remote(record).new_client(record.namespace), record.id, init, number)
 
 
 def exit_status(executor: Executor, id: str) -> ExitStatus | None:
@@ -322,6 +327,17 @@ def exit_status(executor: Executor, id: str) -> ExitStatus | None:
     with contextlib.suppress(NotFound):
         return executor.exit_status(id)
     return None
+
+
+def _exit_of(status: ExitStatus) -> dict[str, Any]:
+    """Return the fields of a state that say how a plugin ended."""
+    return {
+        "status": "exited",
+        "finished_at": status.exited_at,
+        "finished_at_is_upper_bound": status.exited_at_is_upper_bound,
+        "exit_code": status.exit_code,
+        "oom_killed": status.oom_killed,
+    }
 
 
 def _now() -> datetime:

@@ -63,7 +63,7 @@ class State:
     """What became of a plugin: ``status`` is created, running, restarting or exited.
 
     ``pid_started``: when its process started, in seconds since the boot; with it, a pid that the kernel gave to
-    another process is not taken for it.
+    another process is not taken for it. ``finished_at_is_upper_bound``: whether it ended then or before.
     """
 
     status: str = "created"
@@ -71,6 +71,7 @@ class State:
     pid_started: float = 0.0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    finished_at_is_upper_bound: bool = False
     exit_code: int | None = None
     oom_killed: bool = False
     restart_count: int = 0
