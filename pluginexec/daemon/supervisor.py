@@ -18,7 +18,7 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
-from pluginexec.root import file_error
+from pluginexec.linux.files import file_error, open_plain
 
 log = logging.getLogger(__name__)
 
@@ -237,10 +237,10 @@ class Supervisor:
         environment = clean_environment()
         environment.pop("NOTIFY_SOCKET", None)
         try:
-            output = self._files.log.open("ab")
+            output = open_plain(self._files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise file_error(error, f"{str(self._files.log)!r} cannot be written") from error
-        with output:
+        with os.fdopen(output, "ab"):
             try:
                 popen = subprocess.Popen(
                     argv,

@@ -14,12 +14,13 @@ import psutil
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
-from pluginexec.daemon.private import directory, is_private
+from pluginexec.daemon.private import is_private, private_containerd, private_files
 from pluginexec.daemon.supervisor import ANSWER_TIMEOUT
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux import machine
+from pluginexec.root.layout import Layout
 from pluginexec.types import TaskState
 
 log = logging.getLogger(__name__)
@@ -51,20 +52,20 @@ class DaemonStatus:
     """The pid of the process that starts it again when it dies."""
 
 
-def status(root: Path) -> DaemonStatus:
+def status(layout: Layout) -> DaemonStatus:
     """Find out what the private containerd of a root does."""
-    files = DaemonFiles(directory(root))
+    files = private_files(layout)
     pid = next(files.processes(), None)
     if pid is None:
-        return DaemonStatus(STOPPED, files.address, files.log, plugins=len(_running(Records(root))))
+        return DaemonStatus(STOPPED, files.address, files.log, plugins=len(_running(Records(layout))))
     try:
         client = Remote(files.address, timeout=ANSWER_TIMEOUT).new_client("default")
         version = client.server_version()
         state, plugins = RUNNING, _count_plugins(files)
     except PluginExecError as error:
         log.debug("%s", error)
-        state, version, plugins = SILENT, "", len(_running(Records(root)))
-    holders = machine.lock_holders(files.directory / "lock")
+        state, version, plugins = SILENT, "", len(_running(Records(layout)))
+    holders = machine.lock_holders(files.lock)
     watcher = holders[0].pid if holders else None
     return DaemonStatus(state, files.address, files.log, pid, version, _started_at(pid), plugins, watcher)
 
@@ -82,20 +83,20 @@ def _started_at(pid: int) -> datetime | None:
         return None
 
 
-def stop(root: Path, *, plugins: bool) -> bool:
+def stop(layout: Layout, *, plugins: bool) -> bool:
     """Stop the private containerd of a root; return whether there was anything to stop.
 
     What it runs goes on, and the next command's containerd has it; with ``plugins``, that is stopped first. Raises
     ``FailedPrecondition`` where another process watches it.
     """
-    files = DaemonFiles(directory(root))
+    files = private_files(layout)
     if next(files.processes(), None) is None and not (plugins and _has_bundles(files)):
         return False
-    containerd = Containerd(files.directory, leave_tasks=not plugins)
+    containerd = private_containerd(layout, leave_tasks=not plugins)
     _take(containerd, files)
     try:
         if plugins:
-            _stop_plugins(root)
+            _stop_plugins(layout)
     finally:
         containerd.stop()
     return True
@@ -115,7 +116,7 @@ def _take(containerd: Containerd, files: DaemonFiles) -> None:
             return
         except Taken as error:
             if time.monotonic() > deadline:
-                holders = machine.lock_holders(files.directory / "lock")
+                holders = machine.lock_holders(files.lock)
                 who = f"{holders[0].name} (pid {holders[0].pid})" if holders else "another process"
                 raise FailedPrecondition(
                     f"{who} watches the private containerd, and would start it again",
@@ -125,14 +126,14 @@ def _take(containerd: Containerd, files: DaemonFiles) -> None:
         time.sleep(_POLL)
 
 
-def _stop_plugins(root: Path) -> None:
+def _stop_plugins(layout: Layout) -> None:
     """Stop the plugins that have a record, so that it says how they ended; all else the end of containerd kills."""
-    records = Records(root)
+    records = Records(layout)
     ids = _running(records)
     for id in ids:  # all of them before any ends: no policy starts one again
         records.mark_stopped(id)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pluginexec-stop") as pool:
-        list(pool.map(_stop_plugin, ids, [Host(root)] * len(ids)))
+        list(pool.map(_stop_plugin, ids, [Host(layout)] * len(ids)))
 
 
 def _running(records: Records) -> list[str]:
@@ -142,7 +143,7 @@ def _running(records: Records) -> list[str]:
 def _runs_here(records: Records, id: str) -> bool:
     try:
         state = records.state(id)
-        return is_private(records.record(id).address, records.root) and (
+        return is_private(records.record(id).address, records.layout) and (
             is_alive(state) or state.status == "restarting"
         )
     except PluginExecError as error:  # removed meanwhile, or its record is broken

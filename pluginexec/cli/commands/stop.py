@@ -29,7 +29,7 @@ def command(settings: Settings, timeout: float, signal: str | None, ids: tuple[s
 
     Stopped plugins are not restarted by their restart policy; 'pluginexec start' starts them again.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
 
     def stop(reference: str) -> None:
         with progress(f"stopping {reference}"):

@@ -23,6 +23,7 @@ from pluginexec.host.records import Record, Records
 from pluginexec.linux.pidfd import start_seconds
 from tests.integration.cli.conftest import Done, finish
 from tests.support.harness import PATIENCE, Exits, wait_until
+from tests.support.layouts import one_directory
 from tests.support.probe import SCRIPT, environment
 from tests.support.terminal import Terminal
 
@@ -38,7 +39,7 @@ class Plugin:
     def __init__(self, root: Path, containerd: Containerd, rootfs: Path) -> None:
         self.root = root
         self.exits = Exits()
-        self.records = Records(root)
+        self.records = Records(one_directory(root))
         self.executor = Executor(root, containerd.remote, self.exits)
         self.client = containerd.remote.new_client(PLUGIN_NAMESPACE)
         self.address = containerd.address

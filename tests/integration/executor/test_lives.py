@@ -29,7 +29,7 @@ from pluginexec import (
     Unknown,
 )
 from pluginexec.containerd.client import Client
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.harness import Buffer, Exits, wait_until
 
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"

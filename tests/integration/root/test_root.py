@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import InvalidArgument, PermissionDenied
-from pluginexec.root import Root
+from pluginexec.root.root import Root
 
 
 @pytest.fixture
