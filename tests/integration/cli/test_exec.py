@@ -24,7 +24,7 @@ from pluginexec.linux.pidfd import start_seconds
 from tests.integration.cli.conftest import Done, finish
 from tests.support.harness import PATIENCE, Exits, wait_until
 from tests.support.layouts import one_directory
-from tests.support.probe import SCRIPT, environment
+from tests.support.probe import environment, pluginexec
 from tests.support.terminal import Terminal
 
 PLUGIN = f"x{os.getpid()}-exec"
@@ -98,7 +98,7 @@ def start(plugin: Plugin) -> Iterator[Start]:
     def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
         options = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "env": environment(), **options}
-        started.append(subprocess.Popen([SCRIPT, "--root", plugin.root, "exec", *arguments], **options))
+        started.append(subprocess.Popen(pluginexec("--root", plugin.root, "exec", *arguments), **options))
         return started[-1]
 
     yield start

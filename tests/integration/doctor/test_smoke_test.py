@@ -64,7 +64,7 @@ def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(
 def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(
     containerd: Containerd, root: Path
 ) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "none", root], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", root], check=True)
     try:
         assert not smoke_test._can_execute(root)
         assert run_tiny_plugin(containerd.address, one_directory(root)) > 0
