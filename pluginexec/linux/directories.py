@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, shown
-from pluginexec.linux.files import file_error
+from pluginexec.linux.files import WRONG_FOR_GOOD, file_error
 
 _MOST_LINKS = 40
 """As many as the kernel follows in one path."""
@@ -20,8 +20,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def make_directory(path: Path, what: str = "directory") -> None:
     """Make a directory (0700) with its missing parents (0755), whatever the umask; check one that is there.
 
-    Raises what ``check_directory`` does, and what ``file_error`` returns; ``what`` begins the message. On a file system
-    that is read-only that is ``InvalidArgument``: nothing of ours was ever there.
+    Raises what ``check_directory`` does, and what ``file_error`` returns; ``what`` begins the message.
     """
     check_directory(path, what)
     try:
@@ -35,10 +34,7 @@ def make_directory(path: Path, what: str = "directory") -> None:
         for each in reversed(missing):
             _make(each, 0o700 if each == path else 0o755)
     except OSError as error:
-        message = f"{what} {shown(str(path))} cannot be used"
-        if error.errno == errno.EROFS:
-            raise InvalidArgument(f"{message}: {error.strerror}") from error
-        raise file_error(error, message) from error
+        raise file_error(error, f"{what} {shown(str(path))} cannot be used", WRONG_FOR_GOOD) from error
     if missing:
         check_directory(path, what)  # another process may have made it
 

@@ -11,6 +11,8 @@ from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError
 
 # What is wrong with a path itself, and would be wrong again.
 _WRONG_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+WRONG_FOR_GOOD = (*_WRONG_PATH, errno.EROFS)
+"""The same for a directory that is to be made: its file system may be read-only only once it was in use."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 """Why a file could not be opened that may well open later."""
 LARGEST_FILE = 16 << 20

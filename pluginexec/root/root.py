@@ -8,7 +8,7 @@ import time
 
 from pluginexec.errors import FailedPrecondition, Unavailable
 from pluginexec.linux.directories import make_directory
-from pluginexec.linux.files import file_error, is_at
+from pluginexec.linux.files import WRONG_FOR_GOOD, file_error, is_at
 from pluginexec.linux.locks import await_lock
 from pluginexec.root.layout import ROOT, Layout, absolute
 from pluginexec.root.plugin_files import PluginFiles
@@ -50,7 +50,7 @@ class Root:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise file_error(error, f"root directory {str(self.path)!r} cannot be used") from error
+                raise file_error(error, f"{ROOT} {str(self.path)!r} cannot be used", WRONG_FOR_GOOD) from error
             if lock is None or is_at(layout.lock, lock):
                 return lock
             os.close(lock)

@@ -142,7 +142,7 @@ def test_if_the_one_that_starts_it_dies_one_that_waited_starts_it(
     fake = tmp_path / "containerd"
     fake.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
     fake.chmod(0o755)
-    waiter = threading.Thread(target=embedded.ensure_running, args=(NOBODY, root))
+    waiter = threading.Thread(target=embedded.ensure_running, args=(NOBODY, one_directory(root)))
     with commands(root, 1, f"{tmp_path}:{os.environ['PATH']}") as (winner,):
         go(winner)
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the fake runs")

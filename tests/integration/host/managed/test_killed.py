@@ -45,7 +45,8 @@ KILLED = """if True:
     setattr(owner, name, dying)
     from pluginexec.host.managed.manager import ManagedHost
     from pluginexec.host.managed.store import Managed
-    host = ManagedHost(one_directory(root))
+    from pluginexec.root.layout import Layout
+    host = ManagedHost(Layout.of(root, root))
     exec(work)
 """
 
