@@ -50,7 +50,8 @@ if typing.TYPE_CHECKING:
     from pluginexec.executor.executor import Executor
     from pluginexec.executor.exits import ExitHandler
     from pluginexec.managed.plugin import ManagedPlugin
-    from pluginexec.oci.spec import default_spec, load_spec
+    from pluginexec.oci.default_spec import default_spec
+    from pluginexec.oci.spec import load_spec
     from pluginexec.streams.json_file import JsonFile
     from pluginexec.streams.sinks import Sink
     from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus, Writer
@@ -64,7 +65,8 @@ else:
         "ManagedPlugin": "managed.plugin",
         "Remote": "containerd.remote",
         "Sink": "streams.sinks",
-        **dict.fromkeys(("default_spec", "load_spec"), "oci.spec"),
+        "default_spec": "oci.default_spec",
+        "load_spec": "oci.spec",
         **dict.fromkeys(("PLUGIN_NAMESPACE", "EventInfo", "EventType", "ExitStatus", "Writer"), "types"),
     }
 

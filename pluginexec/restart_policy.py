@@ -45,6 +45,6 @@ def parse_policy(text: str) -> RestartPolicy:
     return RestartPolicy(found[1], int(found[2] or 0))
 
 
-def pause_before(restarts: int) -> float:
-    """Return the seconds to wait before the next restart, after so many in a row."""
-    return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(restarts, 16)))
+def pause_before(restarts: int, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> float:
+    """Return the seconds to wait before the next restart, after so many in a row: doubled with each, up to a bound."""
+    return float(min(longest, first * 2 ** min(restarts, 16)))

@@ -15,7 +15,7 @@ import click
 from pluginexec.cli.colour import styled
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import now, rfc3339
-from pluginexec.cli.suggestions import did_you_mean
+from pluginexec.cli.suggestions import no_such_word
 from pluginexec.errors import PluginExecError, one_line
 
 OWN_ERROR = 125
@@ -87,7 +87,7 @@ def _show(error: BaseException, debug: bool, log_format: str) -> int:
 def _exit_code(error: BaseException) -> int:
     from pluginexec.containerd.error_messages import invocation_code
 
-    return (invocation_code(error.message) if isinstance(error, PluginExecError) else None) or OWN_ERROR
+    return (invocation_code(error) if isinstance(error, PluginExecError) else None) or OWN_ERROR
 
 
 def _report(error: BaseException) -> Report:
@@ -122,7 +122,9 @@ def _usage_report(error: click.UsageError) -> Report:
 
 def _usage_message(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):  # the wording of click differs between versions
-        return f"no such option: {error.option_name}{did_you_mean(error.option_name, error.possibilities or ())}"
+        command = error.ctx.command_path.partition(" ")[2] if error.ctx else ""
+        group = "run" if command == "create" else command  # they have the same options
+        return f"no such option: {error.option_name}{no_such_word(error.option_name, error.possibilities or (), group)}"
     return _plain(error.format_message())
 
 

@@ -12,7 +12,18 @@ from types import FrameType, TracebackType
 
 from pluginexec.errors import PluginExecError
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Not those that mean this process alone: what the kernel sends for its own faults, children, pipes and terminal.
+_OWN = {
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG),
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+}
+FORWARDED = tuple(sorted(map(int, signal.valid_signals() - _OWN)))
+"""All that docker forwards."""
+_HARMLESS = (signal.SIGWINCH, signal.SIGCONT)
+"""Without a handler these end no process."""
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The third of these kills."""
 _END = 0
 """Ends the forwarding thread; no signal has this number."""
 _PATIENCE = 3
@@ -20,9 +31,9 @@ _PATIENCE = 3
 
 
 class Signals:
-    """Handles SIGINT, SIGTERM and SIGHUP while it is entered.
+    """Handles the signals that docker forwards while it is entered.
 
-    Outside ``forwarded``, a signal ends the command with 128+n, after its clean-up.
+    Outside ``forwarded``, one whose default is to end a process ends the command with 128+n, after its clean-up.
     """
 
     def __init__(self) -> None:
@@ -36,7 +47,7 @@ class Signals:
 
     def __enter__(self) -> Signals:
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-        for number in _FORWARDED:
+        for number in FORWARDED:
             self._before[number] = signal.signal(number, self._take)
         return self
 
@@ -69,7 +80,7 @@ class Signals:
         os.write(self._wakeup, bytes([signal.SIGPIPE]))
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if not self._forwarding:
+        if not self._forwarding and number not in _HARMLESS:
             raise SystemExit(128 + number)
 
     def _forward(self, send: Callable[[int], None], started: threading.Event) -> None:
@@ -77,8 +88,8 @@ class Signals:
         count = 0
         while (number := os.read(self._pending, 1)[0]) != _END:
             # The init process of a container ignores signals without a handler, including SIGPIPE.
-            count += _PATIENCE if number == signal.SIGPIPE else number in _FORWARDED
-            if number in (*_FORWARDED, signal.SIGPIPE):
+            count += _PATIENCE if number == signal.SIGPIPE else number in _ENDING
+            if number in FORWARDED or number == signal.SIGPIPE:
                 with suppress(PluginExecError):  # it has exited, or containerd does not answer
                     send(signal.SIGKILL if count >= _PATIENCE else number)
 

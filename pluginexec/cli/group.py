@@ -61,7 +61,23 @@ _SECTIONS = {
 }
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that says of a command that it does not have what was meant, or what to do instead."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or raise an error with a suggestion."""
+        names = self.list_commands(ctx)
+        if args[0] not in names and not ctx.resilient_parsing:
+            from pluginexec.cli.suggestions import no_such_word
+
+            group = ctx.command_path.removeprefix(PROGRAM).strip()
+            raise click.UsageError(f"no such command: {args[0]}{no_such_word(args[0], names, group)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """A group whose commands are modules of a package, each imported only when it is called.
 
     ``sections`` maps each heading of the help to its commands, and each command to its help line.
@@ -92,16 +108,6 @@ class LazyGroup(click.Group):
         for section, commands in self._sections.items():
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), help) for name, help in commands.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or raise an error that suggests similar ones."""
-        if args[0] not in self.helps and not ctx.resilient_parsing:
-            from pluginexec.cli.suggestions import did_you_mean
-
-            raise click.UsageError(f"no such command: {args[0]}{did_you_mean(args[0], self.helps)}", ctx)
-        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a command name; click's implementation imports every command to read its help."""

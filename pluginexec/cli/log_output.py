@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import click
@@ -71,7 +71,7 @@ def show_log(
     driver = host.records.record(id).log_driver
     if timestamps and driver == RAW:
         raise no_times(id)
-    now = datetime.now(timezone.utc)
+    now = time.time_ns()
     streams = tuple(name for name, is_chosen in (("stdout", stdout), ("stderr", stderr)) if is_chosen) or STREAMS
     source = (host.records.directory(id), id, driver)
     options: dict[str, Any] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from typing import Protocol
 from pluginexec.containerd.ctr import Ctr, close_pipes, kill_group
 from pluginexec.containerd.event_parser import LabelsEvent, TaskEvent, parse_line
 from pluginexec.errors import PluginExecError, one_line
+from pluginexec.restart_policy import pause_before
 from pluginexec.types import EventInfo, EventType
 
 log = logging.getLogger(__name__)
@@ -25,10 +27,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.1
 """Seconds before a stream that ended is started again; doubled with each failure."""
 LONGEST_PAUSE = 2.0
-MARK_TIMEOUT = 5.0
-"""Seconds for one marker; containerd needs 15 ms, unless it hangs."""
 STUCK_AFTER = 10.0
-"""Seconds without the marker on the stream, after which another stream is tried."""
+"""Seconds after the first marker was set without any on the stream, after which another stream is tried."""
 ENDINGS = "exit|oom"
 """What a supervisor acts on; exec events of others can come a thousand a second, and are left with containerd."""
 ALL_TOPICS = ".*"
@@ -91,7 +91,7 @@ class EventStream:
             kill_group(child)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        failures = 0
         while not self._closed.is_set():
             try:
                 stood = self._follow()
@@ -103,7 +103,8 @@ class EventStream:
                 self._complain(type(error).__name__, "the event stream failed", error)
             if stood:
                 self._complained.clear()
-            pause = FIRST_PAUSE if stood else min(pause * 2, LONGEST_PAUSE)
+            failures = 0 if stood else failures + 1
+            pause = pause_before(failures, FIRST_PAUSE, LONGEST_PAUSE)
             if not self._closed.is_set():
                 log.debug("the event stream ended; it is started again in %g s", pause)
             self._closed.wait(pause)
@@ -140,10 +141,11 @@ class EventStream:
 
     def _mark(self, nonce: str, stands: threading.Event, reader: threading.Thread) -> bool:
         """Set the marker until it is seen on the stream."""
-        deadline = time.monotonic() + STUCK_AFTER
+        deadline = math.inf
         wait = 0.01
         while reader.is_alive() and not self._closed.is_set() and time.monotonic() < deadline:
             self._label(f"{_MARKER_LABEL}={nonce}")
+            deadline = min(deadline, time.monotonic() + STUCK_AFTER)  # a busy containerd may take long to answer
             if stands.wait(wait):
                 return True
             wait = min(wait * 2, 0.5)
@@ -158,7 +160,7 @@ class EventStream:
         if self._closed.is_set():  # after close looked for it
             kill_group(marker)
         try:
-            self._ctr.finish(marker, *arguments, operation="mark the event stream", timeout=MARK_TIMEOUT)
+            self._ctr.finish(marker, *arguments, operation="mark the event stream")
         finally:
             with self._lock:
                 self._marker = None

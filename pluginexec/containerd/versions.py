@@ -30,7 +30,7 @@ a dead logger, when its      its old pid is         nothing              nothing
 task is deleted              signalled
 a shim without a task, when  stays                  is ended             as 1.7                cleanup.shims
 the daemon starts                                                                              executor.lifecycle
-power readings in ``/sys``   open                   masked               masked                oci.spec
+power readings in ``/sys``   open                   masked               masked                oci.default_spec
 ===========================  =====================  ===================  ====================  =========================
 """
 

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import logging
 import os
-import select
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import NotFound, PluginExecError
 from pluginexec.linux.mounts import mount_points_below, unmount
+from pluginexec.linux.poll import wait_readable
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,7 @@ def _wait(processes: list[psutil.Process], timeout: float) -> None:
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(process.pid)
             try:
-                poll = select.poll()
-                poll.register(pidfd, select.POLLIN)
-                poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+                wait_readable(deadline - time.monotonic(), pidfd)
             finally:
                 os.close(pidfd)
 
@@ -132,7 +130,7 @@ def _delete_runtime_state(remote: Remote, bundle: Path) -> None:
 def _read_options(path: Path) -> dict[str, Any]:
     try:
         options = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}
 

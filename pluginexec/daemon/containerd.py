@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.daemon.supervisor import OPERATION, Supervisor
 from pluginexec.errors import FailedPrecondition
@@ -31,6 +31,8 @@ class Containerd:
     - ``state``: another directory, made likewise, for all but the log and ``root/``: it need not survive a reboot.
     - ``leave_tasks``: on ``stop``, leave the tasks running, for the next containerd on this directory.
     - ``binary``, ``ctr``: names on the ``PATH``, or paths.
+    - ``timeout``: seconds that one command may take, as of ``Remote``; one that runs already and gives no answer in
+      that time counts as hung.
 
     Raises ``InvalidArgument`` for a directory whose path is not UTF-8, or so long that the socket's exceeds 98 bytes;
     ``start`` raises ``InvalidArgument`` or ``PermissionDenied`` for one that is a link, or that other users can change.
@@ -45,11 +47,12 @@ class Containerd:
         leave_tasks: bool = False,
         binary: str = "containerd",
         ctr: str = "ctr",
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         self._files = DaemonFiles(directory, state)
         self._leave_tasks = leave_tasks
         self._binary = binary
-        self._remote = Remote(self._files.address, ctr=ctr)
+        self._remote = Remote(self._files.address, ctr=ctr, timeout=timeout)
         self._mutex = threading.Lock()
         self._supervisor: Supervisor | None = None
 

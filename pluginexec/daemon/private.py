@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
 from pluginexec.daemon.supervisor import STARTUP_TIMEOUT
@@ -34,9 +34,9 @@ def private_files(layout: Layout) -> DaemonFiles:
     return DaemonFiles(layout.containerd, layout.containerd_state)
 
 
-def private_containerd(layout: Layout, *, leave_tasks: bool = True) -> Containerd:
+def private_containerd(layout: Layout, *, leave_tasks: bool = True, timeout: float = DEFAULT_TIMEOUT) -> Containerd:
     """Return a root's private containerd, not started; raises as ``private_files``."""
-    return Containerd(layout.containerd, state=layout.containerd_state, leave_tasks=leave_tasks)
+    return Containerd(layout.containerd, state=layout.containerd_state, leave_tasks=leave_tasks, timeout=timeout)
 
 
 def private_address(layout: Layout) -> str:

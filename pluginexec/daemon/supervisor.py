@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
-import select
 import shutil
 import signal
 import subprocess
 import threading
 import time
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 
+from pluginexec.containerd.client import Client
 from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
 from pluginexec.linux.files import file_error, open_plain
+from pluginexec.linux.pidfd import InitProcess
+from pluginexec.linux.poll import wait_readable
+from pluginexec.restart_policy import pause_before
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +32,6 @@ STARTUP_TIMEOUT = 15.0
 SHUTDOWN_TIMEOUT = 15.0
 """Seconds from SIGTERM to SIGKILL; for one that never answered, ``ABORT_TIMEOUT``."""
 ABORT_TIMEOUT = 2.0
-ANSWER_TIMEOUT = 5.0
-"""Seconds until a containerd that was running already must have answered, or it counts as hung."""
 FIRST_PAUSE = 0.1
 """Seconds before a dead containerd is started again; twice as long after each early death."""
 EARLY_EXIT = 10.0
@@ -38,7 +41,9 @@ EARLY_EXITS = 5
 OPERATION = "start containerd"
 
 _POLL = 0.01
+_INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
+"""Seconds for one question to a containerd that is only starting."""
 _left: dict[int, subprocess.Popen[bytes]] = {}
 """Those that this process started and left: they stay its children, to be reaped by it."""
 
@@ -58,17 +63,16 @@ class Child:
         self.started = time.monotonic()
         self._popen = popen
         self._mutex = threading.Lock()
-        self._pidfd = os.pidfd_open(pid)
+        self._process = InitProcess(pid, os.pidfd_open(pid))
 
     def wait(self, timeout: float | None, *others: int) -> bool:
         """Wait until it has ended or another descriptor is readable; return whether any of that came in time."""
-        return _readable(timeout, self._pidfd, *others)
+        return bool(wait_readable(timeout, self._process.pidfd, *others))
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, from any thread; nothing happens if it has ended."""
-        with self._mutex, contextlib.suppress(ProcessLookupError):
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, number)
+        with self._mutex:
+            self._process.send(number)
 
     def end(self, timeout: float) -> str:
         """SIGTERM, ``timeout`` seconds, SIGKILL; then as ``reap``."""
@@ -96,15 +100,7 @@ class Child:
     def close(self) -> None:
         """Let go of it."""
         with self._mutex:
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-
-def _readable(timeout: float | None, *descriptors: int) -> bool:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0.0, timeout * 1000)))
+            self._process.close()
 
 
 class Supervisor:
@@ -121,7 +117,7 @@ class Supervisor:
         self._files = files
         self._remote = remote
         self._binary = binary
-        self._probe = Remote(remote.address, ctr=remote.ctr, timeout=_PROBE_TIMEOUT).new_client("default")
+        self._probe = dataclasses.replace(remote, timeout=_PROBE_TIMEOUT).new_client("default")
         self._mutex = threading.Lock()
         self._stopping = False
         self._sweep = False
@@ -133,6 +129,9 @@ class Supervisor:
     def start(self) -> None:
         """Return when containerd answers; raise what prevented it. ``stop`` must follow, in any case."""
         self._thread.start()
+        # In slices: Python does not notice a Ctrl-C that comes just before it begins to wait for a lock.
+        while not self._started.done():
+            wait_for_futures([self._started], _INTERRUPT_POLL)
         self._started.result()
 
     def stop(self, *, end_tasks: bool) -> None:
@@ -203,7 +202,7 @@ class Supervisor:
                 continue
             if not self._files.are_of(pid):  # once more: only now is the pidfd known to be of the process looked at
                 child.close()
-            elif self._await_answer(child, ANSWER_TIMEOUT):
+            elif self._await_answer(child, self._remote.timeout, self._remote.new_client("default")):
                 log.info("containerd (pid %d) was running already, and is adopted", pid)
                 return child
             else:
@@ -219,7 +218,7 @@ class Supervisor:
         kind: type[PluginExecError] = Unavailable
         try:
             self._files.write_pid(child.pid)
-            if self._await_answer(child, STARTUP_TIMEOUT):
+            if self._await_answer(child, STARTUP_TIMEOUT, self._probe):
                 return child
             if child.wait(0):
                 kind, reason = FailedPrecondition, ""
@@ -265,18 +264,18 @@ class Supervisor:
             popen.wait()
             raise
 
-    def _await_answer(self, child: Child, timeout: float) -> bool:
+    def _await_answer(self, child: Child, timeout: float, client: Client) -> bool:
         """Return whether it answered; if not, it ended, the time is over, or a stop was asked for."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
             if self._remote.listens():
                 with contextlib.suppress(Unavailable, DeadlineExceeded):
-                    self._probe.server_version()
+                    client.server_version()
                     return True
         return False
 
     def _stop_is_asked(self, within: float | None = 0.0) -> bool:
-        return _readable(within, self._wake)
+        return bool(wait_readable(within, self._wake))
 
     def _watch(self) -> None:
         """Return when a stop is asked for."""
@@ -294,7 +293,7 @@ class Supervisor:
                 self._give_up(said)
                 self._stop_is_asked(within=None)
                 return
-            pause = FIRST_PAUSE * 2 ** max(0, deaths - 1)
+            pause = pause_before(max(0, deaths - 1), FIRST_PAUSE)
             log.warning("%s; starting it again in %g s", said, pause)
             if self._stop_is_asked(within=pause):
                 return
@@ -311,7 +310,7 @@ class Supervisor:
     def _end_tasks(self) -> None:
         """Delete what it runs, through it; one that hangs is killed, and comes back. The sweep does the rest."""
         try:
-            if not self._responds(ANSWER_TIMEOUT):
+            if not self._responds(self._remote.timeout):
                 child = self.child
                 if child:
                     log.warning("containerd (pid %d) does not answer; killing it", child.pid)
@@ -327,10 +326,11 @@ class Supervisor:
             delete_everything(self._remote)
 
     def _responds(self, timeout: float) -> bool:
+        client = dataclasses.replace(self._remote, timeout=timeout).new_client("default")
         deadline = time.monotonic() + timeout
         while not self.failure and time.monotonic() < deadline:
             with contextlib.suppress(Unavailable, DeadlineExceeded):
-                self._probe.server_version()
+                client.server_version()
                 return True
             time.sleep(_POLL)
         return False

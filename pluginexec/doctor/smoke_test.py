@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.elf import GREETING, tiny_program
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown, one_line
 from pluginexec.executor.executor import Executor
+from pluginexec.linux import trees
 from pluginexec.linux.directories import make_directory
-from pluginexec.oci.spec import default_spec
+from pluginexec.oci.default_spec import default_spec
 from pluginexec.root.layout import Layout
 
 SCRATCH_PREFIX = "dr-"
@@ -115,7 +115,7 @@ def _scratch(layout: Layout) -> Iterator[Path]:
         make_directory(scratch)
         yield scratch
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        trees.remove(scratch)
         for path in missing:
             with contextlib.suppress(OSError):  # another process uses it by now
                 path.rmdir()
@@ -144,7 +144,7 @@ def _rootfs(root: Path) -> Iterator[Path]:
         path.chmod(0o700)
         yield Path(directory)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        trees.remove(directory)
 
 
 def _can_execute(directory: str | Path) -> bool:

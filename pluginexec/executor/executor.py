@@ -33,7 +33,8 @@ from pluginexec.executor.exits import ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
-from pluginexec.linux.cgroups import cgroups_path_of
+from pluginexec.executor.signals import resume_paused, send
+from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.spec import SpecSource, load_spec
 from pluginexec.root.layout import DEFAULT_STATE
@@ -87,7 +88,7 @@ class Executor:
             with ExitStack() as undo:
                 undo.callback(self._root.close)
                 runtime_flags = client.runtime_flags(self._root.runtime_root)
-                self._in_flight = InFlightCommands(client.ctr.argv()[1:], runtime_flags)
+                self._in_flight = InFlightCommands(client.ctr.target, runtime_flags)
                 self._reconciler = Reconciler(
                     client,
                     self._table,
@@ -144,6 +145,7 @@ class Executor:
                 init = InitProcess.open(pid, started_since=started_since)
                 if init:
                     streams.widen(pid)
+                    plugin.cgroups_path = cgroup_of(pid, checked)
                 self._supervise(plugin, streams, pid, init)
             except BaseException:
                 streams.stop()
@@ -166,7 +168,8 @@ class Executor:
         with self._starting("restore", id) as plugin:
             check_sink(stdout)
             check_sink(stderr)
-            plugin.cgroups_path = cgroups_path_of(plugin.files.read_spec())
+            spec = plugin.files.read_spec()
+            plugin.cgroups_path = cgroups_path_of(spec)
             has_files = plugin.files.exist()
             # The read ends, then the lock, then anything else: see the logger.
             streams = Streams.open(plugin.files, stdout, stderr)
@@ -177,6 +180,7 @@ class Executor:
                     streams.discard()
                     streams = Streams.attach(id, init.pid, stdout, stderr)
                 if task and init:
+                    plugin.cgroups_path = cgroup_of(init.pid, spec)
                     self._supervise(plugin, streams, task.pid, init)
                     return True
                 plugin.streams = streams
@@ -208,18 +212,20 @@ class Executor:
         plugin = self._table.get(id)
         if not self._table.is_alive(plugin):
             raise NotFound("it has ended", operation="signal", id=id)
-        self._send(plugin, number)
+        send(self._client, self._table, plugin, number)
 
     def stop(self, id: str, timeout: float = 10.0) -> ExitStatus:
         """Send SIGTERM, wait ``timeout`` seconds, send SIGKILL if it still runs, and wait for the exit.
 
-        Raises ``NotFound`` if there is no such plugin, ``DeadlineExceeded`` if even SIGKILL does not end it.
+        A paused plugin is resumed when the signal is sent. Raises ``NotFound`` if there is no such plugin,
+        ``DeadlineExceeded`` if even SIGKILL does not end it.
         """
         plugin = self._table.get(id)
         for number, seconds in ((_signal.SIGTERM, timeout), (_signal.SIGKILL, EXIT_TIMEOUT)):
             if self._table.is_alive(plugin):
                 with suppress(NotFound):  # ended meanwhile
-                    self._send(plugin, number)
+                    send(self._client, self._table, plugin, number)
+                resume_paused(self._client, id, plugin.cgroups_path, lambda: not self._table.is_alive(plugin))
             if plugin.done.wait(_bounded(seconds)):
                 return self._status_of(plugin)
             log.warning("%s: it has not ended %g s after %s", id, seconds, number.name)
@@ -292,14 +298,6 @@ class Executor:
 
     def _retry_cleanup(self) -> None:
         self._deferred.retry(self._table.reserve_for_cleanup, self._lifecycle.remove_half_made)
-
-    def _send(self, plugin: SupervisedPlugin, number: int) -> None:
-        """Send a signal through containerd, or to the process itself where the runtime has lost its state of it."""
-        try:
-            self._client.kill(plugin.id, number)
-        except NotFound:
-            if not self._table.send(plugin, number):
-                raise
 
     def _status_of(self, plugin: SupervisedPlugin) -> ExitStatus:
         if plugin.status is None:

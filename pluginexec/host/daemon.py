@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import psutil
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
 from pluginexec.daemon.private import is_private, private_containerd, private_files
-from pluginexec.daemon.supervisor import ANSWER_TIMEOUT
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
+from pluginexec.host.side_by_side import side_by_side
 from pluginexec.linux import machine
 from pluginexec.root.layout import Layout
 from pluginexec.types import TaskState
@@ -30,7 +29,6 @@ _TAKEN_PATIENCE = 1.0
 """Seconds for which a command that starts it may hold its lock."""
 _GRACE = 10.0
 """Seconds from SIGTERM to SIGKILL of a plugin."""
-_AT_ONCE = 8
 _POLL = 0.02
 
 
@@ -52,16 +50,16 @@ class DaemonStatus:
     """The pid of the process that starts it again when it dies."""
 
 
-def status(layout: Layout) -> DaemonStatus:
-    """Find out what the private containerd of a root does."""
+def status(layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> DaemonStatus:
+    """Find out what the private containerd of a root does; one that gives no answer within ``timeout`` s is silent."""
     files = private_files(layout)
     pid = next(files.processes(), None)
     if pid is None:
         return DaemonStatus(STOPPED, files.address, files.log, plugins=len(_running(Records(layout))))
     try:
-        client = Remote(files.address, timeout=ANSWER_TIMEOUT).new_client("default")
-        version = client.server_version()
-        state, plugins = RUNNING, _count_plugins(files)
+        remote = Remote(files.address, timeout=timeout)
+        version = remote.new_client("default").server_version()
+        state, plugins = RUNNING, _count_plugins(remote)
     except PluginExecError as error:
         log.debug("%s", error)
         state, version, plugins = SILENT, "", len(_running(Records(layout)))
@@ -70,8 +68,7 @@ def status(layout: Layout) -> DaemonStatus:
     return DaemonStatus(state, files.address, files.log, pid, version, _started_at(pid), plugins, watcher)
 
 
-def _count_plugins(files: DaemonFiles) -> int:
-    remote = Remote(files.address, timeout=ANSWER_TIMEOUT)
+def _count_plugins(remote: Remote) -> int:
     clients = map(remote.new_client, remote.new_client("default").namespaces())
     return sum(task.state is not TaskState.STOPPED for client in clients for task in client.tasks().values())
 
@@ -83,16 +80,16 @@ def _started_at(pid: int) -> datetime | None:
         return None
 
 
-def stop(layout: Layout, *, plugins: bool) -> bool:
+def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> bool:
     """Stop the private containerd of a root; return whether there was anything to stop.
 
     What it runs goes on, and the next command's containerd has it; with ``plugins``, that is stopped first. Raises
-    ``FailedPrecondition`` where another process watches it.
+    ``FailedPrecondition`` where another process watches it. ``timeout`` as of ``Containerd``.
     """
     files = private_files(layout)
     if next(files.processes(), None) is None and not (plugins and _has_bundles(files)):
         return False
-    containerd = private_containerd(layout, leave_tasks=not plugins)
+    containerd = private_containerd(layout, leave_tasks=not plugins, timeout=timeout)
     _take(containerd, files)
     try:
         if plugins:
@@ -132,8 +129,10 @@ def _stop_plugins(layout: Layout) -> None:
     ids = _running(records)
     for id in ids:  # all of them before any ends: no policy starts one again
         records.mark_stopped(id)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pluginexec-stop") as pool:
-        list(pool.map(_stop_plugin, ids, [Host(layout)] * len(ids)))
+    host = Host(layout)
+    for error in side_by_side(lambda id: _stop_plugin(id, host), ids):
+        if error:
+            raise error
 
 
 def _running(records: Records) -> list[str]:

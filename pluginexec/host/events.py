@@ -11,20 +11,20 @@ import logging
 import queue
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 
 from pluginexec.errors import PluginExecError
 from pluginexec.host.history import Event, now, remembered, told
 from pluginexec.host.records import Record, Records, State
+from pluginexec.host.timestamps import nanoseconds
 from pluginexec.types import EventInfo, EventType
 
 log = logging.getLogger(__name__)
 
 
 class Feed:
-    """A backend of an event stream that adds what the records know, from ``since`` on."""
+    """A backend of an event stream that adds what the records know, from ``since`` (ns since 1970) on."""
 
-    def __init__(self, records: Records, since: datetime) -> None:
+    def __init__(self, records: Records, since: int) -> None:
         self._records = records
         self._since = since
         self._arrived: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -89,7 +89,7 @@ class Feed:
 
     def _was_missed(self, event: Event) -> bool:
         """Return whether what a record remembers was not told yet, and note it."""
-        if event.time < self._since:
+        if nanoseconds(event.time) < self._since:
             return False
         last = self._last.get((event.id, event.action))
         # The state is written after the event: it may be that of an earlier life, or know no pid.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import signal as _signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +29,7 @@ from pluginexec.executor.exits import ExitHandler
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
+from pluginexec.host.signals import resume, send
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root.layout import Layout
 from pluginexec.root.plugin_files import PluginFiles
@@ -42,6 +43,8 @@ LOOK_TIMEOUT = 2.0
 """Seconds that a command which only reads waits for one that works on a plugin."""
 WORK_TIMEOUT = EXIT_TIMEOUT
 """Seconds that a command which changes a plugin waits for that."""
+WORK_AT_ONCE = 8
+"""How many plugins one process signals, deletes or drains at the same time: each takes some processes of ``ctr``."""
 _POLL = 0.1
 _LOCK_POLL = 0.01
 
@@ -52,6 +55,8 @@ class Host:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.records = Records(layout)
+        # What only waits for a plugin to end takes no turn.
+        self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
 
     def remote(self, record: Record) -> Remote:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
@@ -93,7 +98,7 @@ class Host:
             executor.create(record.id, self.records.spec(record.id), stdout, stderr)
         except PluginExecError as error:
             self.records.change_state(
-                record.id, status="created", exit_code=invocation_code(error.message), error=str(error), **changes
+                record.id, status="created", exit_code=invocation_code(error), error=str(error), **changes
             )
             raise
         # Even if it has exited meanwhile: the next command reconciles.
@@ -105,6 +110,7 @@ class Host:
             pid_started=start_seconds(pid) or 0.0,
             started_at=begun,
             finished_at=None,
+            finished_at_is_upper_bound=False,
             exit_code=None,
             oom_killed=False,
             error="",
@@ -141,18 +147,14 @@ class Host:
                 return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
-            return replace(state, status="exited")
+            status = self.files(id).find_exit(state.pid)
+            return replace(state, **_exit_of(status)) if status else replace(state, status="exited")
         return state
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        state = self.records.change_state(
-            record.id,
-            status="exited",
-            finished_at=status.exited_at if status else _now(),
-            exit_code=status.exit_code if status else None,
-            oom_killed=bool(status and status.oom_killed),
-        )
+        unknown = ExitStatus(None, _now(), 0, exited_at_is_upper_bound=True)
+        state = self.records.change_state(record.id, **_exit_of(status or unknown))
         if record.auto_remove:
             self._forget(record.id)
         return state
@@ -190,7 +192,9 @@ class Host:
                         f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id
                     )
         with contextlib.suppress(NotFound):  # --rm
-            if self.reconcile(id).status == "restarting":
+            with self._turns:
+                state = self.reconcile(id)
+            if state.status == "restarting":
                 with self.records.lock(id, WORK_TIMEOUT):
                     self.give_up(id)
 
@@ -201,10 +205,13 @@ class Host:
         with self.held(id) as init:
             if init is None:
                 raise FailedPrecondition("it is not running", operation="kill", id=id)
-            if number in (_signal.SIGKILL, parse_signal(record.stop_signal)):
+            ends = number in (_signal.SIGKILL, parse_signal(record.stop_signal))
+            if ends:
                 self.records.mark_stopped(id)
                 self.notify_serve()
             self._send(record, init, number)
+            if ends:
+                resume(self.records, record, init)
 
     def wait(self, id: str) -> State:
         """Wait until a plugin has ended and all that is done about it; return its state then."""
@@ -216,7 +223,7 @@ class Host:
                 if init is None:
                     time.sleep(_POLL)  # it was not started yet, or is being started again
                     continue
-                _ends_within(init, None)
+                init.ends_within(None)
                 with contextlib.suppress(NotFound):  # --rm, and somebody was faster
                     state = self.reconcile(id)
                     if state.pid == init.pid:
@@ -236,7 +243,7 @@ class Host:
         elif is_alive(self.records.state(id)):
             hint = "stop it first, or use 'rm -f'"
             raise FailedPrecondition("it is running", operation="remove", id=id, hint=hint)
-        with contextlib.suppress(NotFound), self.records.lock(id, WORK_TIMEOUT):
+        with contextlib.suppress(NotFound), self._turns, self.records.lock(id, WORK_TIMEOUT):
             if is_alive(self._reconcile_locked(record)):
                 raise FailedPrecondition("it is running again", operation="remove", id=id, hint="use 'rm -f'")
             self._forget(id)
@@ -306,16 +313,14 @@ class Host:
     def _end(self, record: Record, init: InitProcess, number: int, timeout: float) -> bool:
         """Send a signal and wait; return whether the process has ended."""
         self._send(record, init, number)
-        return _ends_within(init, timeout)
+        resume(self.records, record, init)
+        return init.ends_within(timeout)
 
     def _send(self, record: Record, init: InitProcess, number: int) -> None:
-        """Send a signal through containerd, which thaws what is paused, or to the process where that does not go."""
-        try:
-            # The private containerd is started for it: what ends while it is away, some versions forget.
-            self.remote(record).new_client(record.namespace).kill(record.id, number)
-        except PluginExecError as error:
-            log.debug("%s; the signal goes to the process itself", error)
-            init.send(number)
+        """Send a signal through containerd, or to the process where that does not go."""
+        # The private containerd is started for it: what ends while it is away, some versions forget.
+        with self._turns:
+            send(lambda: self.remote(record).new_client(record.namespace), record.id, init, number)
 
 
 def exit_status(executor: Executor, id: str) -> ExitStatus | None:
@@ -325,10 +330,15 @@ def exit_status(executor: Executor, id: str) -> ExitStatus | None:
     return None
 
 
-def _ends_within(init: InitProcess, timeout: float | None) -> bool:
-    poll = select.poll()
-    poll.register(init.pidfd, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+def _exit_of(status: ExitStatus) -> dict[str, Any]:
+    """Return the fields of a state that say how a plugin ended."""
+    return {
+        "status": "exited",
+        "finished_at": status.exited_at,
+        "finished_at_is_upper_bound": status.exited_at_is_upper_bound,
+        "exit_code": status.exit_code,
+        "oom_killed": status.oom_killed,
+    }
 
 
 def _now() -> datetime:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
+from pluginexec.linux import trees
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error, is_at
 from pluginexec.linux.locks import await_lock
@@ -66,7 +66,7 @@ class State:
     """What became of a plugin: ``status`` is created, running, restarting or exited.
 
     ``pid_started``: when its process started, in seconds since the boot; with it, a pid that the kernel gave to
-    another process is not taken for it.
+    another process is not taken for it. ``finished_at_is_upper_bound``: whether it ended then or before.
     """
 
     status: str = "created"
@@ -74,6 +74,7 @@ class State:
     pid_started: float = 0.0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    finished_at_is_upper_bound: bool = False
     exit_code: int | None = None
     oom_killed: bool = False
     restart_count: int = 0
@@ -135,10 +136,10 @@ class Records:
                 _write(draft / "state.json", _encode(State()))
                 _write(draft / "plugin.json", _encode(record))
                 if directory.exists() and not (directory / "plugin.json").exists():
-                    shutil.rmtree(directory, ignore_errors=True)  # left by a removal that was killed
+                    trees.remove(directory)  # left by a removal that was killed
                 draft.rename(directory)
             except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
+                trees.remove(draft)
                 raise
         except OSError as error:
             if directory.exists():
@@ -172,7 +173,7 @@ class Records:
         with contextlib.suppress(FileNotFoundError):
             # plugin.json first: half a record would be worse than none.
             (directory / "plugin.json").unlink()
-        shutil.rmtree(directory, ignore_errors=True)
+        trees.remove(directory)
 
     @contextlib.contextmanager
     def lock(self, id: str, timeout: float = 0.0) -> Iterator[None]:
@@ -295,7 +296,7 @@ def read_whole(path: Path, id: str) -> dict[str, Any]:
         raise _missing(id) from error
     except OSError as error:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unknown(f"file {str(path)!r} is not json: {error}", id=id, hint="remove its directory") from error
     if not isinstance(content, dict):
         raise Unknown(f"file {str(path)!r} has no json object in it", id=id, hint="remove its directory")

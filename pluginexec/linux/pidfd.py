@@ -8,13 +8,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import signal
 import struct
 import time
 from pathlib import Path
 
 from pluginexec.errors import Unavailable
+from pluginexec.linux.poll import wait_readable
 
 # <linux/pidfd.h>, since Linux 6.15: struct pidfd_info up to exit_code, and the ioctl that fills it.
 _INFO = struct.Struct("=QQ11Ii")
@@ -61,9 +61,11 @@ class InitProcess:
         """Return whether the process has ended, reaped or not."""
         if self.pidfd < 0:
             return True
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(wait_readable(0, self.pidfd))
+
+    def ends_within(self, timeout: float | None) -> bool:
+        """Wait until the process has ended, ``timeout`` seconds at most; return whether it has."""
+        return self.pidfd < 0 or bool(wait_readable(timeout, self.pidfd))
 
     def send(self, number: int) -> bool:
         """Send a signal; return whether the process had not ended."""

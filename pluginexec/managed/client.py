@@ -8,8 +8,6 @@ import http.client
 import json
 import os
 import re
-import select
-import socket as _socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +26,13 @@ from pluginexec.errors import (
     shown,
 )
 from pluginexec.linux import inotify
+from pluginexec.linux.poll import wait_readable
 from pluginexec.managed.config import PluginConfig, capability_of
+from pluginexec.managed.connection import IsLink, TooLong, dial, exchange
 
+LONGEST_ANSWER = 64 << 20
+"""Bytes of an answer; one that has more is not read to its end."""
+_LONGEST_ACTIVATION = 1 << 20
 _ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 _METHOD = re.compile(r"/?[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*")
 _CHUNK = 1 << 16
@@ -53,15 +56,12 @@ def wait_for_socket(path: Path, *, timeout: float, ended: int) -> None:
     deadline = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
     pause = _FIRST_PAUSE
     with _watched(path.parent) as events:
-        poll = select.poll()
-        for descriptor in (events, ended):
-            poll.register(descriptor, select.POLLIN)
         while (there := _listens(path)) is not True:
             left = deadline - time.monotonic()
             if left <= 0:
                 what = "the file exists, but it does not listen" if there is False else "no such file"
                 raise DeadlineExceeded(f"no answer on its socket {path.name!r} within {timeout:g} s: {what}")
-            ready = [descriptor for descriptor, _ in poll.poll(1000 * (left if there is None else min(left, pause)))]
+            ready = wait_readable(left if there is None else min(left, pause), events, ended)
             if ended in ready:
                 raise Ended(f"it ended before it listened on its socket {path.name!r}")
             if events in ready:
@@ -83,16 +83,18 @@ def _watched(directory: Path) -> Iterator[int]:
 
 
 def _discard(events: int) -> None:
+    # Only what there is now: a plugin that makes files without end must not outlast the deadline.
     with contextlib.suppress(BlockingIOError):
-        while os.read(events, _CHUNK):
-            pass
+        os.read(events, _CHUNK)
 
 
 def _listens(path: Path) -> bool | None:
     """Return whether a process listens on a socket; ``None`` if there is no such file."""
     try:
-        with _connected(path, None):
+        with dial(path):
             return True
+    except BlockingIOError:  # it accepts none for now
+        return True
     except FileNotFoundError:
         return None
     except ConnectionRefusedError:
@@ -101,76 +103,58 @@ def _listens(path: Path) -> bool | None:
         raise _connection_error(path, error) from error
 
 
-def _connected(path: Path, timeout: float | None) -> _socket.socket:
-    """Connect to a socket; its path may be longer than the 107 bytes that the kernel takes."""
-    sock = _socket.socket(_socket.AF_UNIX)
-    try:
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            sock.settimeout(timeout)
-            sock.connect(f"/proc/self/fd/{directory}/{path.name}")
-        finally:
-            os.close(directory)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 def _connection_error(path: Path, error: OSError) -> PluginExecError:
+    if isinstance(error, IsLink):
+        return FailedPrecondition(
+            f"its socket {path.name!r} is a symbolic link, which is not followed: it could lead to another service",
+            hint="make it a socket of the plugin's own",
+        )
     reason = (error.strerror or str(error)).lower()
     error_type = PermissionDenied if error.errno in (errno.EACCES, errno.EPERM) else Unavailable
     return error_type(f"connection to its socket {path.name!r} failed: {reason}")
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection over a Unix socket; a deadline bounds all its steps together."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("plugin")
-        self._path = path
-        self._deadline = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
-        self._socket: _socket.socket | None = None
-
-    def connect(self) -> None:
-        """Connect."""
-        self._socket = self.sock = _connected(self._path, max(0.001, self._deadline - time.monotonic()))
-
-    def limit_next_step(self) -> None:
-        """Limit the next step to the time that is left; raise ``TimeoutError`` if none is."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        assert self._socket
-        self._socket.settimeout(left)
-
-
-def call(socket: Path, method: str, body: object = None, *, timeout: float = 30.0) -> Any:
+def call(
+    socket: Path, method: str, body: object = None, *, timeout: float = 30.0, longest: int = LONGEST_ANSWER
+) -> Any:
     """Call a method of a plugin, such as ``VolumeDriver.Create``, and return its answer.
 
     ``body`` is anything that JSON can hold; ``None`` sends an empty one. The answer is its parsed JSON, ``None`` if it
     is empty, and ``bytes`` if it is another type of data, such as the stream of ``LogDriver.ReadLogs``. Raises:
 
-    - ``Unknown``: the plugin answered with an ``Err``, or failed in another way;
+    - ``Unknown``: the plugin answered with an ``Err``, or with more than ``longest`` bytes, or failed in another way;
     - ``NotFound``: it has no such method;
     - ``InvalidArgument``: the method name is invalid, or the body cannot be encoded as JSON;
     - ``Unavailable``: no process listens, or the connection broke;
+    - ``FailedPrecondition``: the socket is a symbolic link;
     - ``DeadlineExceeded``: no complete answer within ``timeout`` seconds; the call may have taken effect.
     """
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
         raise InvalidArgument(f"invalid method {shown(method)}; write it as VolumeDriver.Create")
-    connection = _Connection(Path(socket), timeout)
     try:
-        status, content_type, data = _exchange(connection, method.lstrip("/"), _encoded(body))
+        answer = exchange(Path(socket), _request(method.lstrip("/"), _encoded(body)), timeout, longest)
     except TimeoutError as error:
         raise DeadlineExceeded(f"no answer to {method} within {timeout:g} s") from error
     except OSError as error:
         raise _connection_error(Path(socket), error) from error
+    except TooLong as error:
+        raise Unknown(f"the answer to {method} is too long: at most {longest >> 20} MiB are read") from error
     except http.client.HTTPException as error:
-        raise Unavailable(f"the answer to {method} is not http: {type(error).__name__}: {error}") from error
-    finally:
-        connection.close()
-    return _answer(method, status, content_type, data)
+        reason = f"{type(error).__name__}: {error}"[:_SHOWN]
+        raise Unavailable(f"the answer to {method} is not http: {reason}") from error
+    return _result(method, *answer)
+
+
+def _request(method: str, body: bytes) -> bytes:
+    head = (
+        f"POST /{method} HTTP/1.1",
+        "Host: plugin",
+        f"Accept: {_ACCEPT}",
+        f"Content-Type: {_ACCEPT}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    return "\r\n".join((*head, "\r\n")).encode() + body
 
 
 def _encoded(body: object) -> bytes:
@@ -182,24 +166,7 @@ def _encoded(body: object) -> bytes:
         raise InvalidArgument(f"cannot encode the body as json: {error}") from error
 
 
-def _exchange(connection: _Connection, method: str, body: bytes) -> tuple[int, str, bytes]:
-    headers = {"Accept": _ACCEPT, "Content-Type": _ACCEPT, "Connection": "close"}
-    connection.request("POST", f"/{method}", body, headers)
-    connection.limit_next_step()
-    with connection.getresponse() as response:
-        data = bytearray()
-        while not response.isclosed():  # newer Python versions close it after the last byte
-            connection.limit_next_step()
-            chunk = response.read1(_CHUNK)
-            if not chunk:
-                break
-            data += chunk
-        if response.length:  # read1 does not raise if the connection ends before the answer
-            raise http.client.IncompleteRead(bytes(data), response.length)
-        return response.status, response.getheader("Content-Type", ""), bytes(data)
-
-
-def _answer(method: str, status: int, content_type: str, data: bytes) -> Any:
+def _result(method: str, status: int, content_type: str, data: bytes) -> Any:
     try:
         answer = json.loads(data) if data.strip() else None
         is_json = True
@@ -222,7 +189,7 @@ def activate(socket: Path, config: PluginConfig, timeout: float) -> list[str]:
 
     Raises what ``call`` does, and ``FailedPrecondition`` if one of the configuration's ``interface.types`` is missing.
     """
-    answer = call(socket, "Plugin.Activate", timeout=timeout)
+    answer = call(socket, "Plugin.Activate", timeout=timeout, longest=_LONGEST_ACTIVATION)
     implements = answer.get("Implements") if isinstance(answer, dict) else None
     if not isinstance(implements, list) or not all(isinstance(each, str) for each in implements):
         raise FailedPrecondition("its answer to Plugin.Activate has no list of strings 'Implements'")

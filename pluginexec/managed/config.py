@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pluginexec.errors import InvalidArgument, shown
+from pluginexec.oci.json_reader import plain_object, read_object
 from pluginexec.oci.options.capabilities import NAMES
-from pluginexec.oci.spec import plain_json, read_json
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +119,9 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], *, quiet: bo
     read the file.
     """
     if isinstance(source, Mapping):
-        content, name = plain_json(source, "plugin config"), "plugin config"
+        content, name = plain_object(source, "plugin config"), "plugin config"
     else:
-        content, name, _ = read_json(source, "plugin config")
-    if not isinstance(content, dict):
-        raise InvalidArgument(f"{name}: must be a json object")
+        content, name, _ = read_object(source, "plugin config")
     wrong: list[str] = []
     config = _read(_Section(content, wrong), content)
     problems = [problem for problem in wrong if not problem.startswith("?")]
@@ -251,7 +249,7 @@ def _interface(interface: _Section) -> tuple[tuple[str, ...], str]:
         if not _TYPE.fullmatch(each):
             interface.complain(f"types[{index}]", f"is {shown(each)}; write it as docker.volumedriver/1.0")
     socket = interface.take("socket", str, "")
-    if not socket or "/" in socket or socket in (".", ".."):
+    if not socket.isprintable() or "/" in socket or socket in ("", ".", ".."):
         interface.complain("socket", f"is {shown(socket)}; give the name of a file in /run/docker/plugins")
     if interface.take("protocolscheme", str, "") not in _PROTOCOLS:
         interface.complain("protocolscheme", f"is not supported; leave it out, or use {_PROTOCOLS[1]!r}")

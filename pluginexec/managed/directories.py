@@ -12,10 +12,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 from pathlib import Path
 
-from pluginexec.linux import mounts
+from pluginexec.linux import mounts, trees
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error
 from pluginexec.linux.mounts import mount_points_below, unmount_below
@@ -66,7 +65,7 @@ class PluginDirectories:
         if not unmount_below(self.directory):
             log.warning("something is still mounted below %s; not removing it", self.directory)
             return
-        shutil.rmtree(self.exec_dir, ignore_errors=True)
+        trees.remove(self.exec_dir)
         for path in (self.propagated_mount, self.directory):
             with contextlib.suppress(OSError):  # it does not exist, or something is stored in it
                 path.rmdir()
@@ -75,6 +74,6 @@ class PluginDirectories:
         """Clear the directories, and remove what the plugin has stored; other files in ``directory`` stay."""
         self.clear()
         if not mount_points_below(self.directory):
-            shutil.rmtree(self.propagated_mount, ignore_errors=True)
+            trees.remove(self.propagated_mount)
             with contextlib.suppress(OSError):  # it does not exist, or something else is in it
                 self.directory.rmdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -15,6 +14,7 @@ from typing import Any
 
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
 from pluginexec.executor.executor import Executor
+from pluginexec.linux import trees
 from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
 from pluginexec.managed.client import call
@@ -229,5 +229,5 @@ class ManagedPlugin:
 
     def _discard(self) -> None:
         if self._unpacked:
-            shutil.rmtree(self._unpacked, ignore_errors=True)
+            trees.remove(self._unpacked)
         self._directories.remove()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
 import time
 from collections.abc import Callable
 
 from pluginexec.errors import PluginExecError, Unavailable
 from pluginexec.executor.executor import EXIT_TIMEOUT
+from pluginexec.linux.poll import wait_readable
 from pluginexec.managed.activation import how_it_ended
 from pluginexec.managed.container import AttachedContainer
 from pluginexec.restart_policy import STEADY_AFTER, RestartPolicy, pause_before
@@ -86,7 +86,4 @@ class PluginRestarter:
 
     def _is_stopped(self, *others: int, timeout: float | None = None) -> bool:
         """Wait for ``stop``, another descriptor to be readable, or the timeout; return whether it was ``stop``."""
-        poll = select.poll()
-        for descriptor in (self._stop, *others):
-            poll.register(descriptor, select.POLLIN)
-        return self._stop in [ready for ready, _ in poll.poll(None if timeout is None else timeout * 1000)]
+        return self._stop in wait_readable(timeout, self._stop, *others)

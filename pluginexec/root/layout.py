@@ -10,7 +10,7 @@
       owner                     a link to the root
       lock                      flock: one executor, or several that share the directory
       runtime-root/             the OCI runtime's state
-      containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
+      containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, ended.json, exit.json
       containerd/               the socket, the pid file, the lock and the state of the private containerd
       serve.lock, serve.sock    of ``pluginexec serve``
 

@@ -19,6 +19,7 @@ from pluginexec.linux.locks import take_lock
 from pluginexec.types import ExitStatus
 
 _ATTACH_TIMEOUT = 5.0
+_RECORD_TIMEOUT = 1.0
 
 
 class PluginFiles:
@@ -33,6 +34,8 @@ class PluginFiles:
         self.stderr = directory / "stderr"
         self.attached = directory / "attached"
         self.pid = directory / "pid"
+        self._ended = directory / "ended.json"
+        self._new_ended = directory / "ended.json.new"
         self._exit = directory / "exit.json"
         self._new_exit = directory / "exit.json.new"
 
@@ -49,7 +52,8 @@ class PluginFiles:
         """Remove the directory; with ``keep_exit``, all in it but the exit record."""
         # By their names: to list the directory takes a descriptor, and there may be none.
         kept = [] if keep_exit else [self._exit]
-        for path in (self.config, self.stdout, self.stderr, self.attached, self.pid, self._new_exit, *kept):
+        ended = (self._ended, self._new_ended)
+        for path in (self.config, self.stdout, self.stderr, self.attached, self.pid, *ended, self._new_exit, *kept):
             with contextlib.suppress(OSError):
                 path.unlink()
         try:
@@ -101,6 +105,7 @@ class PluginFiles:
             "exited_at": status.exited_at.isoformat(),
             "pid": status.pid,
             "oom_killed": status.oom_killed,
+            "exited_at_is_upper_bound": status.exited_at_is_upper_bound,
         }
         try:
             write_plain(self._new_exit, json.dumps(record))
@@ -114,16 +119,38 @@ class PluginFiles:
 
     def read_exit(self) -> ExitStatus | None:
         """Return the exit record, or ``None`` if there is none."""
-        try:
-            record = json.loads(_read(self._exit))
-            return ExitStatus(
-                exit_code=record["exit_code"],
-                exited_at=datetime.fromisoformat(record["exited_at"]),
-                pid=record["pid"],
-                oom_killed=record["oom_killed"],
-            )
-        except (ValueError, KeyError, TypeError):
-            return None
+        return _decode_exit(_read(self._exit))
+
+    def find_exit(self, pid: int) -> ExitStatus | None:
+        """Return what an executor, or else the logger, recorded when this process, which has ended, did so."""
+        status = self.read_exit()
+        return status if status and status.pid == pid else self.read_logged_exit(pid)
+
+    def read_logged_exit(self, pid: int) -> ExitStatus | None:
+        """Return what the logger of a ``JsonFile`` recorded when this process, which has ended, did so.
+
+        Waits a moment for a logger that is at it.
+        """
+        deadline = time.monotonic() + _RECORD_TIMEOUT
+        while (status := _decode_exit(_read(self._ended))) is None and self._new_ended.exists():
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        return status if status and status.pid == pid else None
+
+
+def _decode_exit(text: bytes) -> ExitStatus | None:
+    try:
+        record = json.loads(text)
+        return ExitStatus(
+            exit_code=record["exit_code"],
+            exited_at=datetime.fromisoformat(record["exited_at"]),
+            pid=record["pid"],
+            oom_killed=record["oom_killed"],
+            exited_at_is_upper_bound=record.get("exited_at_is_upper_bound", False),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _read(path: Path) -> bytes:

@@ -11,8 +11,9 @@ from typing import Any
 from pluginexec.errors import InvalidArgument
 from pluginexec.executor.executor import Executor
 from pluginexec.linux.cgroups import default_cgroups_path
+from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.options.environment import changed_environment
-from pluginexec.oci.spec import SpecSource, default_spec, load_spec
+from pluginexec.oci.spec import SpecSource, load_spec
 from pluginexec.testing.handle import PluginHandle, Runtime
 from pluginexec.testing.output import Output
 

@@ -27,7 +27,8 @@ _CHECK_INTERVAL = 0.2
     "--sig-proxy/--no-sig-proxy",
     default=True,
     show_default=True,
-    help="Forward SIGINT, SIGTERM and SIGHUP to the plugin, the third as SIGKILL; otherwise they only detach.",
+    help="Forward signals to the plugin, the third of SIGINT, SIGTERM and SIGHUP as SIGKILL; otherwise they only"
+    " detach.",
 )
 @click.argument("id", metavar="ID", shell_complete=complete_running)
 @click.pass_obj

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.group import Group
 from pluginexec.cli.humanize import human_duration, now
 from pluginexec.cli.output import format_option, print_rows
 from pluginexec.cli.progress import progress
@@ -23,7 +24,7 @@ FIELDS = (
 _CODES = {daemon.RUNNING: 0, daemon.STOPPED: 3, daemon.SILENT: 4}
 
 
-@click.group(name="daemon", invoke_without_command=True, subcommand_metavar="COMMAND")
+@click.group(name="daemon", cls=Group, invoke_without_command=True, subcommand_metavar="COMMAND")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Manage the private containerd of the root.

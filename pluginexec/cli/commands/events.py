@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 import click
@@ -17,9 +17,9 @@ from pluginexec.containerd.events import ALL_TOPICS, EventStream
 from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.events import Feed
-from pluginexec.host.history import ACTIONS, Event, now
+from pluginexec.host.history import ACTIONS, Event
 from pluginexec.host.records import Records
-from pluginexec.host.timestamps import parse_when
+from pluginexec.host.timestamps import SECOND, nanoseconds, parse_when
 
 FIELDS = ("time", "type", "action", "id", "attributes", "labels")
 _TYPE = "container"
@@ -49,7 +49,7 @@ def command(settings: Settings, since: str | None, until: str | None, filters: t
     --since prints only what the root has on record for each existing plugin, which is its creation, its last start and
     its last exit.
     """
-    started = now()
+    started = time.time_ns()
     start = parse_when(since, started) if since else started
     end = parse_when(until, started) if until else None
     if start > started:
@@ -60,19 +60,19 @@ def command(settings: Settings, since: str | None, until: str | None, filters: t
             _print(event, format)
 
 
-def _events(settings: Settings, since: datetime, until: datetime | None) -> Iterator[Event]:
+def _events(settings: Settings, since: int, until: int | None) -> Iterator[Event]:
     """Yield the events from ``since`` until ``until``; containerd is needed only for future ones."""
     feed = Feed(Records(settings.layout), since)
     with contextlib.ExitStack() as stack:
-        if until is None or until > now():
+        if until is None or until > time.time_ns():
             client = ensure_running(settings.address, settings.layout).new_client(settings.namespace)
             stack.callback(EventStream(client.ctr, feed, ALL_TOPICS).close)
         timeout = 0.0
         while True:
             for event in feed.take(timeout):
-                if until is None or event.time <= until:
+                if until is None or nanoseconds(event.time) <= until:
                     yield event
-            timeout = _INTERVAL if until is None else min(_INTERVAL, (until - now()).total_seconds())
+            timeout = _INTERVAL if until is None else min(_INTERVAL, (until - time.time_ns()) / SECOND)
             if timeout <= 0:
                 return
 

@@ -18,8 +18,9 @@ from pluginexec.host.views import STATES, view
 Row = dict[str, Any]
 COLUMNS = [("CONTAINER ID", "id"), ("COMMAND", "command"), ("CREATED", "created"), ("STATUS", "status")]
 FIELDS = (
-    *("id", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at", "exit_code"),
-    *("oom_killed", "error", "restart", "restart_count", "labels", "log_driver", "address", "namespace"),
+    *("id", "command", "created", "status", "created_at", "state", "pid"),
+    *("started_at", "finished_at", "finished_at_is_upper_bound", "exit_code", "oom_killed", "error", "restart"),
+    *("restart_count", "labels", "log_driver", "address", "namespace"),
 )
 _LONGEST_COMMAND = 20
 

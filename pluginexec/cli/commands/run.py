@@ -27,8 +27,8 @@ from pluginexec.types import ExitStatus
 def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **options: Any) -> int:
     """Create and run a plugin.
 
-    In the foreground, its stdout and stderr are passed through unchanged, and SIGINT, SIGTERM and SIGHUP are forwarded
-    to it. The third of these signals kills it, and so does a reader that closes the pipe, as in 'run ... | head'.
+    In the foreground, its stdout and stderr are passed through unchanged, and signals are forwarded to it. The third of
+    SIGINT, SIGTERM and SIGHUP kills it, and so does a reader that closes the pipe, as in 'run ... | head'.
 
     The exit code is that of the plugin, or 128+n if it was killed by signal n; 125 for an error of pluginexec, 126 if
     the command cannot be executed, and 127 if it is not found.

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -56,13 +55,14 @@ def read(
     driver: str,
     *,
     tail: int | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: int | None = None,
+    until: int | None = None,
     streams: tuple[str, ...] = STREAMS,
 ) -> Iterator[Entry]:
     """Yield what is in a log, or its last ``tail`` lines (of each file where it is raw).
 
-    Raises ``InvalidArgument`` where this driver keeps no log, or one without times.
+    ``since`` and ``until`` are nanoseconds since 1970, both included. Raises ``InvalidArgument`` where this driver
+    keeps no log, or one without times.
     """
     reader = _reader(directory, id, driver, _Wanted(since, until, streams))
     return _read(reader, reader.existing(tail))
@@ -75,8 +75,8 @@ def follow(
     ended: Callable[[], bool],
     *,
     tail: int | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: int | None = None,
+    until: int | None = None,
     streams: tuple[str, ...] = STREAMS,
 ) -> Iterator[Entry]:
     """Yield what ``read`` yields and then what comes, until ``ended`` is true and all is read, or ``until`` is over.
@@ -85,7 +85,7 @@ def follow(
     """
 
     def over() -> bool:
-        return ended() or (until is not None and datetime.now(timezone.utc) > until)
+        return ended() or (until is not None and time.time_ns() > until)
 
     reader = _reader(directory, id, driver, _Wanted(since, until, streams))
     return _follow(reader, reader.existing(tail), over)
@@ -119,18 +119,22 @@ def _follow(reader: _Reader, existing: Iterator[Entry], over: Callable[[], bool]
 
 
 class _Wanted(NamedTuple):
-    since: datetime | None
-    until: datetime | None
+    since: int | None
+    until: int | None
     streams: tuple[str, ...]
 
     def has(self, time: str | None) -> bool:
         """Return whether a time lies between the two."""
-        if not self.since and not self.until:
+        if not self.has_bounds():
             return True
         with suppress(InvalidArgument):
             at = parse_when(time or "")
-            return (not self.since or at >= self.since) and (not self.until or at <= self.until)
+            return (self.since is None or at >= self.since) and (self.until is None or at <= self.until)
         return False
+
+    def has_bounds(self) -> bool:
+        """Return whether not every time is wanted."""
+        return self.since is not None or self.until is not None
 
 
 class _Reader(Protocol):
@@ -150,7 +154,7 @@ def _reader(directory: Path, id: str, driver: str, wanted: _Wanted) -> _Reader:
     if driver != "raw":
         hint = "choose another with --log-driver when you create it"
         raise InvalidArgument(f"its log driver {driver!r} keeps no log", operation="logs", id=id, hint=hint)
-    if wanted.since or wanted.until:
+    if wanted.has_bounds():
         raise no_times(id)
     return _RawReader(directory, wanted.streams)
 

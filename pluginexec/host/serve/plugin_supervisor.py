@@ -20,8 +20,9 @@ from pluginexec.errors import DeadlineExceeded, NotFound, PluginExecError, Unava
 from pluginexec.executor.executor import Executor
 from pluginexec.host.host import Host, exit_status
 from pluginexec.host.logs.drivers import detached_sinks
-from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State, hold_process
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State
 from pluginexec.host.serve.executors import Executors
+from pluginexec.host.signals import resume
 from pluginexec.restart_policy import STEADY_AFTER, parse_policy, pause_before
 from pluginexec.validation import parse_signal
 
@@ -237,26 +238,27 @@ class PluginSupervisor:
         """Stop it, with patience unless it is to be killed; return whether it has ended."""
         request = self._request
         if request is not Request.KILL:
-            self._send(executor, parse_signal(record.stop_signal))
+            self._send(executor, record, parse_signal(record.stop_signal))
             if self._ends(executor, request, self._patience):
                 return True
         log.warning("%s: it is killed", self.id)
-        self._send(executor, SIGKILL)
+        self._send(executor, record, SIGKILL)
         if self._ends(executor, self._request, KILL_TIMEOUT):
             return True
         log.error("%s: it has not ended %g s after SIGKILL", self.id, KILL_TIMEOUT)
         return False
 
-    def _send(self, executor: Executor, number: int) -> None:
-        """Send a signal through containerd, which thaws what is paused, or to the process where that does not go."""
-        try:
-            executor.signal(self.id, number)
-        except PluginExecError as error:
-            log.debug("%s; the signal goes to the process itself", error)
-            init = hold_process(self._host.records.state(self.id))
+    def _send(self, executor: Executor, record: Record, number: int) -> None:
+        """Send a signal that is to end it, also where it is paused or containerd is away."""
+        with self._host.held(self.id) as init:
+            try:
+                executor.signal(self.id, number)
+            except PluginExecError as error:
+                log.debug("%s; the signal goes to the process itself", error)
+                if init:
+                    init.send(number)
             if init:
-                init.send(number)
-                init.close()
+                resume(self._host.records, record, init)
 
     def _pause_after(self, record: Record, state: State) -> float | None:
         """Decide on one that does not run: write down whether it is started again, and return after which pause."""

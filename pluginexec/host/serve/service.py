@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal as _signal
 import socket
 import time
@@ -31,6 +30,7 @@ from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, i
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.linux.files import file_error
 from pluginexec.linux.locks import take_lock
+from pluginexec.linux.poll import wait_readable
 from pluginexec.root.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -87,13 +87,12 @@ class Serve:
                 self._end(signals)
 
     def _serve(self, signals: int, requests: socket.socket) -> None:
-        poll = _poll(signals, requests.fileno(), self._changes)
         self._look(at_start=True)
         look_at = time.monotonic() + LOOK_EVERY
         while True:
             self._reap()
             self._report()
-            readable = [each for each, _ in poll.poll(max(0.0, look_at - time.monotonic()) * 1000)]
+            readable = wait_readable(look_at - time.monotonic(), signals, requests.fileno(), self._changes)
             if self._changes in readable:
                 os.eventfd_read(self._changes)
             number = os.read(signals, 1)[0] if signals in readable else 0
@@ -220,9 +219,8 @@ class Serve:
             supervisor.tell(Request.DETACH if leave else Request.STOP)
         if leave:
             self._executors.close()
-        poll = _poll(signals, self._changes)
         while any(not supervisor.is_over for supervisor in self._supervisors.values()):
-            readable = [each for each, _ in poll.poll()]
+            readable = wait_readable(None, signals, self._changes)
             if self._changes in readable:
                 os.eventfd_read(self._changes)
             if signals in readable and os.read(signals, 1)[0] in _ENDS and not leave:
@@ -259,13 +257,6 @@ def _requests(layout: Layout) -> Iterator[socket.socket]:
             raise file_error(error, f"socket {str(path)!r} cannot be made") from error
         held.callback(path.unlink, missing_ok=True)
         yield requests
-
-
-def _poll(*descriptors: int) -> select.poll:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return poll
 
 
 def _drain(requests: socket.socket) -> None:

@@ -94,7 +94,7 @@ def _entries(rootfs: str, path: str) -> Iterator[list[str]]:
         return
     except OSError as error:
         raise file_error(error, f"--user: /{path} in {rootfs!r} cannot be read") from error
-    for line in data.decode(errors="replace").splitlines():
+    for line in data.decode(errors="replace").split("\n"):
         if line and not line.startswith("#"):
             yield line.strip().split(":")
 

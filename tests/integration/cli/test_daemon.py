@@ -21,7 +21,7 @@ from pluginexec.host import daemon
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
 from tests.support.embedded import NOBODY, running, short_root
-from tests.support.harness import Exits, wait_until
+from tests.support.harness import Exits, suspend, wait_until
 from tests.support.layouts import one_directory
 from tests.support.plugins import command_line, finished
 
@@ -163,15 +163,14 @@ def test_one_that_another_process_watches_is_not_stopped(
 
 
 def test_one_that_hangs_is_distinguished_from_one_that_runs_and_stop_ends_it(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path,
 ) -> None:
     embedded.ensure_running(NOBODY, one_directory(root))
     (pid,) = running(root)
-    os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(daemon, "ANSWER_TIMEOUT", 0.5)
-    monkeypatch.setattr("pluginexec.daemon.supervisor.ANSWER_TIMEOUT", 0.5)
-    assert (daemon.status(one_directory(root)).state, daemon.status(one_directory(root)).pid) == (daemon.SILENT, pid)
-    assert daemon.stop(one_directory(root), plugins=False)
+    suspend(pid)
+    silent = daemon.status(one_directory(root), timeout=0.5)
+    assert (silent.state, silent.pid) == (daemon.SILENT, pid)
+    assert daemon.stop(one_directory(root), plugins=False, timeout=0.5)
     assert not running(root)
 
 

@@ -115,6 +115,23 @@ def test_each_of_several_is_tried_and_each_failure_is_one_line(detached: Detache
     assert b"no such plugin: 'no-such'" in done.err
 
 
+def test_several_are_stopped_side_by_side_and_printed_in_the_order_asked(
+    detached: Detached, px: Px, tmp_path: Path
+) -> None:
+    # Each waits for the others' signals: one after the other, all but the last would be killed.
+    waits = "touch /shared/$0; until [ -e /shared/a -a -e /shared/b -a -e /shared/c ]; do sleep 0.05; done; exit 7"
+    script = "trap '%s' TERM; touch /shared/up-$0; while :; do sleep 0.05; done"
+    ids = [
+        detached(script.replace("$0", name) % waits.replace("$0", name), "-v", f"{tmp_path}:/shared") for name in "abc"
+    ]
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "the traps")
+    done = px("stop", "-t", PATIENCE, ids[1], "no-such", ids[0], ids[2])
+    assert (done.code, done.lines) == (125, [ids[1], ids[0], ids[2]])
+    assert done.err.count(b"\n") == 1
+    assert px("wait", *ids).lines == ["7"] * 3
+    assert px("rm", ids[2], ids[0], ids[1]).lines == [ids[2], ids[0], ids[1]]
+
+
 def test_the_beginning_of_an_id_will_do(detached: Detached, px: Px) -> None:
     id = detached("exit 4")
     assert px("wait", id[:-1]).lines == ["4"]

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def test_the_order_of_both_is_kept_where_they_lead_to_one_place_and_times_come_b
     assert px("logs", "--since", since, id, **one_place).out == b"two\nthree\nno end"
     assert px("logs", "--until", since, "--stdout", id).out == b"one\n"
     assert px("logs", "--since", "0s", id).out == b""
+    in_seconds = f"{datetime.fromisoformat(since[:19] + '+00:00').timestamp():.0f}{since[19:-1]}"
+    assert px("logs", "--since", in_seconds, id, **one_place).out == b"two\nthree\nno end"
 
 
 def test_following_ends_when_the_plugin_has_ended_and_all_is_shown(
@@ -111,7 +114,10 @@ def test_ctrl_c_while_following_is_130_and_a_reader_that_goes_away_makes_no_nois
     [
         (
             "json-file",
-            {"-n some": b"'some' is neither a number", "--since yesterday": b"is no time; hint: give RFC 3339"},
+            {
+                "-n some": b"'some' is neither a number",
+                "--since yesterday": b"not a time: 'yesterday'; hint: give",
+            },
         ),
         ("raw", {"-t": b"has no times; hint: choose --log-driver json-file", "--until 1s": b"no times"}),
         ("none", {"": b"its log driver 'none' keeps no log; hint: choose another"}),

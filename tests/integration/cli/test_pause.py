@@ -58,6 +58,30 @@ def test_what_is_not_paused_cannot_be_unpaused(plugins: Plugins, pluginexec: Com
     assert pluginexec("unpause", id) == (125, [], f"pluginexec: unpause '{id}': it is not paused\n")
 
 
+@pytest.mark.parametrize("command", [("stop", "-t", 60), ("kill", "-s", "TERM"), ("kill", "-s", 15)])
+def test_what_is_to_end_a_paused_plugin_resumes_it(
+    plugins: Plugins, pluginexec: Command, command: tuple[object, ...]
+) -> None:
+    id = plugins.run("trap 'exit 33' TERM; echo; while :; do sleep 0.05; done", log_driver="raw")
+    wait_until((plugins.records.directory(id) / "stdout.log").read_bytes, "the trap")
+    assert pluginexec("pause", id)[0] == 0
+    assert pluginexec(*command, id) == (0, [id], "")
+    assert pluginexec("wait", id) == (0, ["33"], "")
+
+
+def test_a_paused_plugin_is_removed_by_force(plugins: Plugins, pluginexec: Command) -> None:
+    id = plugins.run()
+    assert pluginexec("pause", id)[0] == 0
+    assert pluginexec("rm", "-f", id) == (0, [id], "")
+
+
+def test_a_signal_that_is_not_to_end_it_leaves_a_plugin_paused(plugins: Plugins, pluginexec: Command) -> None:
+    id = plugins.run()
+    assert pluginexec("pause", id)[0] == 0
+    assert pluginexec("kill", "-s", "USR1", id) == (0, [id], "")
+    assert paused(id)
+
+
 @pytest.mark.parametrize("name", ["pause", "unpause"])
 def test_help_says_what_it_does_and_an_id_must_be_given(pluginexec: Command, name: str) -> None:
     code, printed, _ = pluginexec(name, "--help")

@@ -222,6 +222,43 @@ def test_one_that_ends_before_it_is_ready_is_one_line_and_its_log_can_be_read(px
     assert px("plugin", "rm", name).code == 0
 
 
+SLOW = """
+import os, signal, socket, time
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+server = socket.socket(socket.AF_UNIX)
+server.bind("/run/docker/plugins/volume.sock")
+server.listen(8)
+while True:
+    connection, _ = server.accept()
+    with connection:
+        if connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\nA: ")
+            while True:
+                connection.sendall(b"b")
+                time.sleep(0.2)
+"""
+LINK = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+os.symlink("../../../../../service.sock", "/run/docker/plugins/volume.sock")
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [(SLOW, "no answer "), (LINK, "its socket 'volume.sock' is a symbolic link")],
+    ids=["a byte now and then", "a link"],
+)
+def test_a_plugin_whose_socket_is_a_trap_is_refused_in_time_and_ended(
+    px: Px, create: Create, root_dir: Path, script: str, said: str
+) -> None:
+    name = create(script=script)
+    assert said in refused(px("plugin", "enable", "--timeout", "2", name))
+    assert not is_alive(Records(one_directory(root_dir)).state(name))
+    assert px("plugin", "rm", name).code == 0
+
+
 def test_ctrl_c_while_it_is_being_enabled_takes_all_back(px: Px, start: Spawn, create: Create, root_dir: Path) -> None:
     name = create(script="import signal, sys; signal.signal(15, lambda *_: sys.exit()); print(1, flush=True);"
                          "signal.pause()")  # fmt: skip

@@ -86,6 +86,7 @@ def test_json_has_one_object_a_line_with_stable_keys(px: Px, three: Records) -> 
     assert set(rows[2]) == {
         *("id", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at"),
         *(
+            "finished_at_is_upper_bound",
             "exit_code",
             "oom_killed",
             "error",

@@ -59,9 +59,18 @@ def test_a_bundle_runs(px: Px, tmp_path: Path, id: str, shell: Any) -> None:
     assert (done.code, done.out, done.err) == (5, b"bundle\n", b"")
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_a_file_in_no_known_format_ends_as_the_page_says(px: Px, rootfs: Path, tmp_path: Path, id: str) -> None:
+    script = tmp_path / "script"
+    script.write_text("echo no interpreter named\n")
+    script.chmod(0o755)
+    done = px("run", "--rm", "--name", id, "-v", f"{script}:/script", "--rootfs", rootfs, "/script")
+    assert done.code in (1, 255)
+    assert b"exec /script: exec format error" in done.err
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "QUIT", "USR1", "WINCH", "RTMAX"])
 def test_a_signal_goes_to_the_plugin(run: Run, name: str) -> None:
-    process = run(f"trap 'echo got it; exit 9' {name}; echo ready; {TICK}")
+    process = run(f"trap 'echo got it; exit 9' {signal.Signals[f'SIG{name}']:d}; echo ready; {TICK}")
     assert process.stdout
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.Signals[f"SIG{name}"])
@@ -82,8 +91,8 @@ def test_the_third_signal_kills_a_plugin_that_ignores_them(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"run: expected one bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
-        (["one", "two"], b"run: expected one bundle directory"),
+        ([], b"run: expected a bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
+        (["one", "two"], b"'one'"),
         (["--rootfs", "/"], b"run: missing the command"),
         (["--no-such-option"], b"run: no such option: --no-such-option"),
         (["/no/such/bundle"], b"'/no/such/bundle'"),

@@ -30,8 +30,9 @@ from pluginexec import (
 )
 from pluginexec.containerd.client import Client
 from pluginexec.root.plugin_files import PluginFiles
-from tests.support.harness import Buffer, Exits, wait_until
+from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
 
+TRAPS_TERM = "trap 'exit 33' TERM; echo up; while :; do sleep 0.05; done"
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
 Shell = Callable[..., dict[str, Any]]
 
@@ -285,7 +286,7 @@ def test_a_late_duplicate_of_an_earlier_exit_does_not_end_the_next_life(
 
 
 def test_stop_sends_sigterm_first(executor: Executor, id: str, shell: Shell) -> None:
-    executor.create(id, shell(id, "trap 'exit 33' TERM; echo; while :; do sleep 0.05; done"))
+    executor.create(id, shell(id, TRAPS_TERM))
     assert executor.stop(id).exit_code == 33
 
 
@@ -299,9 +300,19 @@ def test_stop_kills_what_ignores_sigterm(
 
 
 def test_stop_ends_a_paused_plugin(executor: Executor, id: str, shell: Shell, client: Client) -> None:
-    executor.create(id, shell(id, FOREVER))
-    client._ctr.run("tasks", "pause", "--", id, operation="pause", id=id)
+    output = Buffer()
+    executor.create(id, shell(id, TRAPS_TERM), output)
+    wait_until(lambda: output.data, "the trap")
+    client.pause(id)
     assert executor.is_running(id)
+    assert executor.stop(id, timeout=PATIENCE).exit_code == 33
+
+
+def test_a_paused_plugin_that_ignores_sigterm_is_killed(
+    executor: Executor, id: str, shell: Shell, client: Client
+) -> None:
+    executor.create(id, shell(id, "trap '' TERM; while :; do sleep 1; done"))
+    client.pause(id)
     assert executor.stop(id, timeout=0.2).exit_code == 137
 
 

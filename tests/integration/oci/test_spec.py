@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pluginexec.oci.spec import default_spec
+from pluginexec.oci.default_spec import default_spec
 
 Spec = dict[str, Any]
 

@@ -17,7 +17,7 @@ from tests.unit.cli.conftest import Call
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["strat", "x"], "no such command: strat; did you mean stats or start? see 'pluginexec --help'"),
+        (["strat", "x"], "no such command: strat; did you mean start? see 'pluginexec --help'"),
         (["zzz"], "no such command: zzz; see 'pluginexec --help'"),
         (["--rot", "/x", "ps"], "no such option: --rot; did you mean --root? see 'pluginexec --help'"),
         (["--root"], "option '--root' requires an argument; see 'pluginexec --help'"),

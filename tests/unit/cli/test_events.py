@@ -56,7 +56,7 @@ def test_a_filter_that_cannot_be_meant_is_refused_with_what_can(filter: str, mes
     ("arguments", "message"),
     [
         pytest.param(["-f", "mood=good"], "unknown filter 'mood=good'", id="filter"),
-        pytest.param(["--since", "yesterday"], "'yesterday' is no time", id="no time"),
+        pytest.param(["--since", "yesterday"], "not a time: 'yesterday'", id="not a time"),
         pytest.param(["--since", "2999-01-01"], "is in the future", id="the future"),
         pytest.param(["--format", "{{.Mood}}"], "unknown field: .Mood", id="unknown field"),
     ],

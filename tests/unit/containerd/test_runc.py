@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pluginexec.containerd.runc import Command
-from pluginexec.oci.spec import default_spec
+from pluginexec.oci.default_spec import default_spec
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pluginexec.errors import FailedPrecondition, InvalidArgument, NotFound
 from pluginexec.host.exec import Exec
 from pluginexec.host.records import Record, Records
 from pluginexec.linux.pidfd import start_seconds
-from pluginexec.oci.spec import default_spec
+from pluginexec.oci.default_spec import default_spec
 from tests.support.layouts import one_directory
 
 

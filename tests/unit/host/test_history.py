@@ -15,6 +15,7 @@ import pytest
 from pluginexec.host.events import Feed
 from pluginexec.host.history import ACTIONS, remembered, told
 from pluginexec.host.records import Record, Records, State
+from pluginexec.host.timestamps import nanoseconds
 from pluginexec.types import EventInfo, EventType
 from tests.support.layouts import one_directory
 
@@ -34,7 +35,7 @@ def records(tmp_path: Path) -> Records:
 
 @pytest.fixture
 def feed(records: Records) -> Feed:
-    return Feed(records, BEGAN)
+    return Feed(records, nanoseconds(BEGAN))
 
 
 def tell(feed: Feed, type: EventType, second: int, pid: int = 0, id: str = "p") -> None:
@@ -103,7 +104,7 @@ def test_what_was_before_the_beginning_is_not_told_and_what_came_later_is_in_ord
     records.create(record("old"), {})
     records.write_state("old", State("exited", 7, started_at=BEGAN - SECOND, finished_at=BEGAN + 2 * SECOND))
     records.create(record("new", BEGAN + SECOND), {})
-    events = Feed(records, BEGAN).take(0)
+    events = Feed(records, nanoseconds(BEGAN)).take(0)
     assert [(event.id, event.action) for event in events] == [("new", "create"), ("old", "die")]
 
 

@@ -44,7 +44,7 @@ def test_a_record_comes_back_as_it_was_written(records: Records) -> None:
 
 def test_a_state_comes_back_as_it_was_written(records: Records) -> None:
     records.create(record("one"), {})
-    state = State("exited", 7, 1.5, NOW, NOW, 137, True, 3, "it failed")
+    state = State("exited", 7, 1.5, NOW, NOW, True, 137, True, 3, "it failed")
     records.write_state("one", state)
     assert records.state("one") == state
 

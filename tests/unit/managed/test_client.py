@@ -9,7 +9,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from typing import Any
 import pytest
 
 from pluginexec import DeadlineExceeded, FailedPrecondition, NotFound, PluginExecError, Unavailable, Unknown
-from pluginexec.managed import client as calls
+from pluginexec.managed import connection
 from pluginexec.managed.client import Ended, activate, call, wait_for_socket
 from pluginexec.managed.config import load_config
+from pluginexec.managed.connection import dial
 from tests.support.harness import PATIENCE, wait_until
 from tests.unit.managed.test_config import LEAST
 
@@ -67,7 +67,8 @@ def new_server(path: Path) -> Iterator[NewServer]:
             def serve() -> None:
                 connection, _ = listener.accept()
                 asked.append(request(connection))
-                connection.sendall(answer)
+                with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
+                    connection.sendall(answer)
                 if keep_open:
                     closed.enter_context(connection)
                 else:
@@ -251,19 +252,183 @@ def test_an_answer_that_does_not_come_or_does_not_end_is_not_waited_for(
         call(path, "X", timeout=0.1)
 
 
-def test_an_answer_that_trickles_is_not_waited_for_longer(
-    path: Path, new_server: NewServer, monkeypatch: pytest.MonkeyPatch
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+Feed = Callable[..., None]
+
+
+@pytest.fixture
+def feed(path: Path) -> Iterator[Feed]:
+    """Answer the next call with a beginning, and then with the same bytes again until the caller has hung up."""
+    listener, over = listening(path), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(first: bytes, then: bytes, pause: float = 0.0) -> None:
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(first)
+                while not over.wait(pause):
+                    connection.sendall(then)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+
+    yield start
+    over.set()
+    for thread in threads:
+        thread.join()
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (HEAD + b"A: ", b"b"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (HEAD, b"A: b\r\n"),
+        (HEAD + b"\r\n", b" "),
+        (HEAD + b"Content-Length: 1000000\r\n\r\n", b" "),
+        (CHUNKED, b"1\r\n \r\n"),
+        (CHUNKED + b"0\r\n", b"A: b\r\n"),
+    ],
+    ids=["a header", "interim answers", "headers", "a body", "a body with a length", "chunks", "trailers"],
+)
+def test_an_answer_that_trickles_is_not_waited_for_longer(path: Path, feed: Feed, first: bytes, then: bytes) -> None:
+    feed(first, then, 0.01)  # each part comes long before the time is over
+    with pytest.raises(DeadlineExceeded, match=r"no answer to X within 0\.3 s"):
+        call(path, "X", timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (HEAD + b"A: ", b"b" * 10_000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500),
+        (HEAD, b"A: b\r\n" * 1000),
+        (HEAD + b"\r\n", b" " * 100_000),
+        (CHUNKED, b"1\r\n \r\n" * 10_000),
+        (CHUNKED, b"10000\r\n" + b" " * 0x10000 + b"\r\n"),
+        (CHUNKED + b"0\r\n", b"A: b\r\n" * 10_000),
+        (CHUNKED + b"1;", b"x" * 10_000),
+    ],
+    ids=["a header", "interim answers", "headers", "a body", "small chunks", "chunks", "trailers", "an extension"],
+)
+def test_an_answer_without_end_is_not_read_for_ever(path: Path, feed: Feed, first: bytes, then: bytes) -> None:
+    feed(first, then)
+    with pytest.raises((Unknown, Unavailable), match=r"the answer to X is (too long: at most 1 MiB are read|not http)"):
+        call(path, "X", timeout=LONG, longest=1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "says"),
+    [
+        (["9" * 5000], "too long"),
+        ([str((64 << 20) + 1)], "too long: at most 64 MiB are read"),
+        (["-1"], "not http: HTTPException: its Content-Length is not one number"),
+        (["2", "3"], "not http"),
+        (["2x"], "not http"),
+        (["\u0662"], "not http"),
+    ],
+)
+def test_an_answer_with_an_impossible_length_is_not_read(
+    path: Path, new_server: NewServer, lengths: list[str], says: str
 ) -> None:
-    # The clock goes on a second with each look: so each byte is in time, and the whole is not.
-    ticks = iter(range(1, 1000))
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
-    monkeypatch.setattr(calls, "_CHUNK", 1)
-    new_server(http(b"[" + b" " * 100 + b"]"))
+    headers = "".join(f"Content-Length: {length}\r\n" for length in lengths)
+    new_server(HEAD + headers.encode() + b"\r\n{}", keep_open=True)
+    with pytest.raises((Unknown, Unavailable), match=f"the answer to X is {says}"):
+        call(path, "X", timeout=PATIENCE)
+
+
+def test_the_answer_to_an_activation_is_short(path: Path, new_server: NewServer) -> None:
+    new_server(http(b'{"Implements": ["VolumeDriver"]' + b" " * (1 << 20) + b"}"))
+    with pytest.raises(Unknown, match=r"Plugin\.Activate is too long: at most 1 MiB"):
+        activate(path, load_config(LEAST), PATIENCE)
+
+
+def test_a_request_that_is_not_read_is_not_waited_for(path: Path) -> None:
+    with listening(path), pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
+        call(path, "X", {"x": "x" * (8 << 20)}, timeout=0.2)
+
+
+@pytest.fixture
+def listener(path: Path) -> Iterator[socket.socket]:
+    """A socket whose queue holds few connections."""
+    with listening(path) as listener:
+        listener.listen(0)
+        yield listener
+
+
+@pytest.fixture
+def waiting(path: Path, listener: socket.socket) -> Iterator[contextlib.ExitStack]:
+    """As many connections that are not accepted as its queue holds."""
+    with contextlib.ExitStack() as waiting:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting.enter_context(dial(path))
+        yield waiting
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_server_that_accepts_no_connection_is_not_waited_for(path: Path, alive: int) -> None:
+    wait_for_socket(path, timeout=LONG, ended=alive)  # it listens
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
+        call(path, "X", timeout=0.2)
+
+
+def test_a_server_that_accepts_late_is_called(
+    path: Path, listener: socket.socket, waiting: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve() -> None:
+        while True:
+            client, _ = listener.accept()
+            with client:
+                if client.recv(1 << 16):
+                    client.sendall(http(b"{}"))
+                    return
+
+    def refused(path: Path) -> socket.socket:
+        monkeypatch.undo()
+        with waiting, pytest.raises(BlockingIOError) as raised:
+            dial(path)
+        thread.start()
+        raise raised.value
+
+    thread = threading.Thread(target=serve, daemon=True)
+    monkeypatch.setattr(connection, "dial", refused)
+    assert call(path, "X", timeout=PATIENCE) == {}
+    thread.join()
+
+
+def test_a_link_in_place_of_the_socket_is_not_followed(path: Path, alive: int) -> None:
+    with listening(path.with_name("other")) as other:
+        path.symlink_to("other")
+        other.setblocking(False)
+        with pytest.raises(FailedPrecondition, match=r"'x\.sock' is a symbolic link, which is not followed"):
+            wait_for_socket(path, timeout=LONG, ended=alive)
+        with pytest.raises(FailedPrecondition, match="is a symbolic link"):
+            call(path, "X")
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
+def test_files_that_are_made_without_end_do_not_outlast_the_deadline(
+    path: Path, alive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = os.read
+
+    def flooded(descriptor: int, count: int) -> bytes:
+        (path.parent / "another").touch()
+        (path.parent / "another").unlink()
+        return read(descriptor, count)
+
+    monkeypatch.setattr(os, "read", flooded)
+    (path.parent / "first").touch()
     with pytest.raises(DeadlineExceeded):
-        call(path, "X", timeout=20.0)
+        wait_for_socket(path, timeout=0.2, ended=alive)
 
 
-@pytest.mark.parametrize(("make", "says"), [(Path.touch, "connection refused"), (lambda _: None, "no such file")])
+@pytest.mark.parametrize(("make", "says"), [(Path.touch, "it is not a socket"), (lambda _: None, "no such file")])
 def test_where_nothing_listens_it_is_unavailable(path: Path, make: Callable[[Path], None], says: str) -> None:
     make(path)
     with pytest.raises(Unavailable, match=f"connection to its socket 'x.sock' failed: {says}"):

@@ -19,8 +19,9 @@ from pluginexec.managed.config import capability_of
 Row = dict[str, Any]
 COLUMNS = [("NAME", "name"), ("DESCRIPTION", "description"), ("ENABLED", "enabled"), ("STATUS", "status")]
 FIELDS = (
-    *("id", "name", "description", "enabled", "status", "created_at", "state", "pid", "started_at", "finished_at"),
-    *("exit_code", "oom_killed", "error", "restart", "restart_count", "types", "implements"),
+    *("id", "name", "description", "enabled", "status", "created_at", "state", "pid"),
+    *("started_at", "finished_at", "finished_at_is_upper_bound", "exit_code", "oom_killed", "error", "restart"),
+    *("restart_count", "types", "implements"),
 )
 _LONGEST_DESCRIPTION = 20
 

@@ -20,8 +20,8 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor
 from pluginexec.errors import FailedPrecondition, InvalidArgument
-from pluginexec.host import host
 from pluginexec.host.host import Host
+from pluginexec.host.pause import pause
 from pluginexec.host.records import State, is_alive
 from pluginexec.host.serve import plugin_supervisor as supervisor
 from pluginexec.linux.pidfd import InitProcess
@@ -222,13 +222,13 @@ def test_one_that_is_started_while_its_supervisor_ends_gets_another(
 def test_wait_beside_it_returns_though_the_plugin_is_started_again_at_once(
     plugins: Plugins, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends_within = host._ends_within
+    ends_within = InitProcess.ends_within
 
     def killed(init: InitProcess, timeout: float | None) -> bool:
         init.send(signal.SIGKILL)  # now that it is waited for
         return ends_within(init, timeout)
 
-    monkeypatch.setattr(host, "_ends_within", killed)
+    monkeypatch.setattr(InitProcess, "ends_within", killed)
     monkeypatch.setattr(supervisor, "pause_before", lambda restarts: 0.0)
     serve()
     id = plugins.run(restart="always")
@@ -293,6 +293,14 @@ def test_in_the_end_all_are_stopped_and_the_next_serve_starts_them_again_by_thei
     serve()
     assert is_alive(plugins.records.state(kept))
     assert not is_alive(plugins.records.state(done))
+
+
+def test_in_the_end_a_paused_plugin_receives_its_stop_signal(plugins: Plugins, serve: Serve) -> None:
+    id = plugins.run("trap 'exit 9' TERM; echo; while :; do sleep 0.1; done", log_driver="raw")
+    wait_until(lambda: lives(plugins, id), "the trap")
+    pause(plugins.host, id)
+    serve(stop_timeout=PATIENCE).end()
+    assert plugins.records.state(id).exit_code == 9
 
 
 @pytest.mark.usefixtures("long_pauses")

@@ -14,6 +14,7 @@ import pytest
 from pluginexec import InvalidArgument
 from pluginexec.host.logs import files as logfiles
 from pluginexec.host.logs.reader import Entry, json_path, raw_path, read
+from pluginexec.host.timestamps import nanoseconds, parse_when
 from pluginexec.streams.json_logger import JsonLog
 from tests.support.harness import held_descriptors
 
@@ -36,6 +37,11 @@ def log(tmp_path: Path) -> Iterator[JsonLog]:
 
 def data(entries: Iterator[Entry], stream: str | None = None) -> bytes:
     return b"".join(entry.data for entry in entries if stream in (None, entry.stream))
+
+
+def after(seconds: int) -> int:
+    """Return a time, in nanoseconds, so many seconds after ``BEGIN``."""
+    return nanoseconds(BEGIN) + seconds * 10**9
 
 
 def write_at(path: Path, *entries: tuple[float, str, str]) -> None:
@@ -120,7 +126,7 @@ def test_one_stream_can_be_had_alone_and_the_tail_is_its_own(log: JsonLog, tmp_p
 @pytest.mark.parametrize("tail", [None, 100])
 def test_since_and_until_leave_out_what_is_older_and_newer(tmp_path: Path, tail: int | None) -> None:
     write_at(json_path(tmp_path, "x"), *((number, "stdout", str(number)) for number in range(10)))
-    between: dict[str, Any] = {"since": BEGIN + timedelta(seconds=3), "until": BEGIN + timedelta(seconds=6)}
+    between: dict[str, Any] = {"since": after(3), "until": after(6)}
     assert data(read(tmp_path, "x", "json-file", tail=tail, **between)) == b"3456"
     assert data(read(tmp_path, "x", "json-file", tail=2, **between)) == b"56"
 
@@ -175,7 +181,7 @@ def test_the_tail_of_a_raw_log_is_counted_in_each_file(
 @pytest.mark.parametrize("which", ["since", "until"])
 def test_times_are_refused_where_the_log_has_none(tmp_path: Path, which: str) -> None:
     with pytest.raises(InvalidArgument, match="no times"):
-        read(tmp_path, "x", "raw", **{which: BEGIN})  # type: ignore[arg-type] # mypy wants to see which
+        read(tmp_path, "x", "raw", **{which: after(0)})  # type: ignore[arg-type] # mypy wants to see which
 
 
 def test_a_driver_that_keeps_no_log_is_named(tmp_path: Path) -> None:
@@ -195,3 +201,19 @@ def test_the_tail_of_a_large_log_is_found_without_reading_it_all(
     monkeypatch.setattr("pluginexec.host.logs.reader.json.loads", parse)
     assert len(list(read(tmp_path, "x", "json-file", tail=10))) == 10
     assert parse.call_count < 20
+
+
+@pytest.mark.parametrize("second", ["2025-11-24T01:02:03.", "1763946123."])
+def test_each_nanosecond_counts_for_since_and_until(tmp_path: Path, second: str) -> None:
+    texts = ["123456788", "123456789", "123456790"]
+    with json_path(tmp_path, "x").open("w") as file:
+        for text in texts:
+            time = f"2025-11-24T01:02:03.{text}Z"
+            file.write(json.dumps({"log": text, "stream": "stdout", "time": time}) + "\n")
+    middle = parse_when(f"{second}123456789{'' if second.startswith('1') else 'Z'}")
+    for tail in (None, 5):
+        since = read(tmp_path, "x", "json-file", since=middle, tail=tail)
+        until = read(tmp_path, "x", "json-file", until=middle, tail=tail)
+        assert [entry.data.decode() for entry in since] == texts[1:]
+        assert [entry.data.decode() for entry in until] == texts[:2]
+    assert list(read(tmp_path, "x", "json-file", until=0)) == []

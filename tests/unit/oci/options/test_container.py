@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pluginexec.errors import InvalidArgument
+from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.options.container import ContainerFlags
-from pluginexec.oci.spec import default_spec
 
 Spec = dict[str, Any]
 MIB = 1 << 20
