@@ -33,7 +33,7 @@ from pluginexec.executor.exits import ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
-from pluginexec.executor.signals import resume_paused, send
+from pluginexec.executor.signals import kill_notice, resume_paused, send
 from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.spec import SpecSource, load_spec
@@ -228,7 +228,8 @@ class Executor:
                 resume_paused(self._client, id, plugin.cgroups_path, lambda: not self._table.is_alive(plugin))
             if plugin.done.wait(_bounded(seconds)):
                 return self._status_of(plugin)
-            log.warning("%s: it has not ended %g s after %s", id, seconds, number.name)
+            if seconds and number is not _signal.SIGKILL:
+                log.warning("%s: %s", id, kill_notice(number, seconds))
         raise DeadlineExceeded(f"it has not ended {EXIT_TIMEOUT:g} s after SIGKILL", operation="stop", id=id)
 
     def wait(self, id: str, timeout: float | None = None) -> ExitStatus:

@@ -26,6 +26,7 @@ from pluginexec.errors import (
 )
 from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.executor.exits import ExitHandler
+from pluginexec.executor.signals import kill_notice
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
@@ -186,7 +187,8 @@ class Host:
         self.notify_serve()
         with self.held(id) as init:
             if init and not self._end(record, init, number, timeout):
-                log.warning("%s has not ended %g s after signal %d", id, timeout, number)
+                if timeout:
+                    log.warning("%s: %s", id, kill_notice(number, timeout))
                 if not self._end(record, init, _signal.SIGKILL, WORK_TIMEOUT):
                     raise DeadlineExceeded(
                         f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id

@@ -1,6 +1,6 @@
-"""Paths of sinks and roots, 10,000 under hypothesis and 10,000 under the mutator: to the logger's shell each is a word.
+"""Paths of sinks and roots, as hypothesis and the mutator make them: to the logger's shell each is a word.
 
-Real: ``/bin/sh``, which splits the words of 10,000 paths, and runs the loggers of some, beside a canary.
+Real: ``/bin/sh``, which splits the words of the paths, and runs the loggers of some, beside a canary.
 """
 
 from __future__ import annotations

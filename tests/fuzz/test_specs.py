@@ -1,4 +1,4 @@
-"""Specs, 10,000 under hypothesis and 10,000 under the mutator: refused with an error of the tree, or fit to be run.
+"""Specs, as hypothesis and the mutator make them: refused with an error of the tree, or fit to be run.
 
 Real: the file system. What is mutated is the spec that ``default_spec`` makes, which is that of ``ctr oci spec``.
 """

@@ -9,6 +9,7 @@ import click
 from pluginexec.cli.container_options import ContainerFlags
 from pluginexec.cli.create_options import creating_options, planned
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.output import put
 from pluginexec.host.records import Records
 
 
@@ -19,4 +20,4 @@ def command(settings: Settings, /, flags: ContainerFlags, **options: Any) -> Non
     """Create a plugin without starting it, and print its ID; 'pluginexec start' starts it in the background."""
     record, spec = planned(settings, flags, detached=True, **options)
     Records(settings.layout).create(record, spec)
-    click.echo(record.id)
+    put(record.id)

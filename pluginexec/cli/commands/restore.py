@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
+from pluginexec.cli.output import put
 from pluginexec.daemon.private import ensure_running
 from pluginexec.host.adopt import adopt, unrecorded_ids
 from pluginexec.host.host import Host
@@ -29,6 +30,6 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
             state = host.reconcile(id)
         else:
             state = adopt(host, id, ensure_running(settings.address, settings.layout).address, settings.namespace)
-        click.echo(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
+        put(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
 
     return for_each(ids or (*host.records.ids(), *unrecorded_ids(host)), restore, echo=False)

@@ -9,8 +9,9 @@ import click
 from pluginexec.cli.container_options import ContainerFlags
 from pluginexec.cli.create_options import creating_options, planned
 from pluginexec.cli.errors import CLOSED_PIPE
-from pluginexec.cli.foreground import Signals, StandardStream
+from pluginexec.cli.foreground import Signals, StandardStream, code_after
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.output import put
 from pluginexec.daemon.private import supervised
 from pluginexec.errors import Unknown
 from pluginexec.host.host import Host
@@ -46,7 +47,7 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **option
         try:
             if detach:
                 host.start(record.id)
-                click.echo(record.id)
+                put(record.id)
                 return 0
             stdout, stderr = (StandardStream(descriptor, signals.reader_is_gone) for descriptor in (1, 2))
             status = _in_foreground(host, record, signals, stdout, stderr)
@@ -57,7 +58,7 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **option
         return CLOSED_PIPE
     if status.exit_code is None:
         raise Unknown("it has exited, but its exit code is unknown", operation="run", id=record.id)
-    return status.exit_code
+    return code_after(status.exit_code, stdout, stderr)
 
 
 def _in_foreground(

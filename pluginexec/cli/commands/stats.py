@@ -18,7 +18,7 @@ from pluginexec.cli.foreground import Signals
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import human_size, now
 from pluginexec.cli.id_completion import complete_running
-from pluginexec.cli.output import format_option, print_rows
+from pluginexec.cli.output import format_option, print_rows, writing
 from pluginexec.host.records import Records
 from pluginexec.host.stats import Sample, Watch
 from pluginexec.host.usage import memory_percent
@@ -114,8 +114,9 @@ class Screen:
         self._height = len(lines)
 
     def _put(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        with writing():
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
 def _numbers(sample: Sample) -> dict[str, Any]:

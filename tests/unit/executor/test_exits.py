@@ -37,6 +37,8 @@ STOPPED = Task("x", PID, TaskState.STOPPED)
 class Fakes:
     """Client, lifecycle, streams and handler in one: all write to one journal; what ``raises`` names, fails."""
 
+    bytes_read = 0
+
     def __init__(self, files: PluginFiles) -> None:
         self.files = files
         self.journal: list[str] = []

@@ -10,7 +10,7 @@ import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_enabled
-from pluginexec.cli.output import put
+from pluginexec.cli.output import put, writing
 from pluginexec.cli.progress import progress
 from pluginexec.cli.templates import to_json
 from pluginexec.errors import InvalidArgument
@@ -38,7 +38,9 @@ def command(settings: Settings, name: str, method: str, body: str | None, timeou
     with progress(f"calling {method}"):
         answer = host.call(name, method, parsed, timeout)
     if isinstance(answer, bytes):  # a stream, such as that of LogDriver.ReadLogs
-        sys.stdout.buffer.write(answer)
+        with writing():
+            sys.stdout.buffer.write(answer)
+            sys.stdout.buffer.flush()
     else:
         put(to_json(answer))
 

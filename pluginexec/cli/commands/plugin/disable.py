@@ -6,6 +6,7 @@ import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_enabled
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.host.managed.manager import DISABLE_TIMEOUT, ManagedHost
 
@@ -29,4 +30,4 @@ def command(settings: Settings, name: str, timeout: float) -> None:
     host = ManagedHost(settings.layout)
     with progress(f"disabling {name}"):
         host.disable(host.store.resolve(name), timeout)
-    click.echo(name)
+    put(name)

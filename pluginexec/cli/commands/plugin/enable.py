@@ -6,6 +6,7 @@ import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_disabled
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.host.managed.manager import ENABLE_TIMEOUT, ManagedHost
 
@@ -26,4 +27,4 @@ def command(settings: Settings, name: str, timeout: float) -> None:
     host = ManagedHost(settings.layout)
     with progress(f"enabling {name}"):
         host.enable(host.store.resolve(name), settings.address, settings.namespace, timeout)
-    click.echo(name)
+    put(name)
