@@ -262,7 +262,7 @@ def _record(plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.W
     """Write the exit record before anything is deleted, so that a crash loses no exit; return whether it is written."""
     try:
         plugin.files.write_exit(status)
-    except OSError as error:
+    except (OSError, PluginExecError) as error:
         log.log(level, "%s: its exit could not be recorded: %s", plugin.id, error)
         return False
     log.debug("%s: exit recorded (code %s)", plugin.id, status.exit_code)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pluginexec.errors import InvalidArgument, Unavailable
-from pluginexec.root import PluginFiles, file_error
+from pluginexec.linux.files import file_error
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.fifos import STREAMS, find_fifos
 from pluginexec.streams.json_file import JsonFile
 from pluginexec.streams.relay import Relay, close_writer

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import PluginExecError
-from pluginexec.root import Root
+from pluginexec.root.root import Root
 from pluginexec.streams.shell_logger import logger_arguments, redirect_to_fifo, redirect_to_file
 from pluginexec.streams.streams import Streams
 from tests.fuzz.cases import CASES, answer, feed, many, pieced

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import PluginExecError, default_spec, load_spec
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.fuzz.cases import answer, feed, many
 from tests.support.hostile import HUGE, doubled, nested
 

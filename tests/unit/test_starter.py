@@ -18,7 +18,7 @@ from tests.__main__ import install_tox, tox_arguments
         (["demo"], ["-e", "demo"]),
         (["lint,type"], ["-e", "lint,type"]),
         (["--", "-x"], ["-e", "py", "--", "-x"]),
-        (["unit", "--", "tests/unit/test_root.py"], ["-e", "unit", "--", "tests/unit/test_root.py"]),
+        (["unit", "--", "tests/unit/root/test_root.py"], ["-e", "unit", "--", "tests/unit/root/test_root.py"]),
     ],
 )
 def test_the_first_word_names_the_environment_and_all_tests_are_the_default(

@@ -19,5 +19,5 @@ from pluginexec.host.records import Records
 def command(settings: Settings, /, flags: ContainerFlags, **options: Any) -> None:
     """Create a plugin without starting it, and print its ID; 'pluginexec start' starts it in the background."""
     record, spec = planned(settings, flags, detached=True, **options)
-    Records(settings.root).create(record, spec)
+    Records(settings.layout).create(record, spec)
     put(record.id)

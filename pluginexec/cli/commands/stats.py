@@ -58,7 +58,7 @@ def command(settings: Settings, no_stream: bool, format: str, ids: tuple[str, ..
     CPU is in percent of one processor. Memory excludes inactive file cache. --format json prints plain numbers:
     percentages and bytes.
     """
-    records = Records(settings.root)
+    records = Records(settings.layout)
     watch = Watch(records, [records.resolve(id) for id in ids])
     samples = watch.sample()
     if no_stream:

@@ -29,7 +29,7 @@ from pluginexec import (
     Unknown,
 )
 from pluginexec.containerd.client import Client
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
 
 TRAPS_TERM = "trap 'exit 33' TERM; echo up; while :; do sleep 0.05; done"

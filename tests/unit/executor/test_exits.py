@@ -22,7 +22,8 @@ from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProces
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import End, SupervisedPlugin
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
 from tests.support.harness import PATIENCE, wait_until

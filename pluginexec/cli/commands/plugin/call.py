@@ -32,7 +32,7 @@ def command(settings: Settings, name: str, method: str, body: str | None, timeou
     METHOD is for example VolumeDriver.Create; JSON is its argument, such as '{"Name": "data"}', or '-' to read it from
     stdin. If the answer has a non-empty Err, the command fails with that text.
     """
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     name = host.store.resolve(name)
     parsed = _parse(sys.stdin.read() if body == "-" else body)
     with progress(f"calling {method}"):

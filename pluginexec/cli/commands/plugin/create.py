@@ -43,5 +43,5 @@ def command(
     parse_policy(restart)
     managed = Managed(name, datetime.now(timezone.utc), restart, log_driver, options)
     with progress(f"creating {name}"):
-        ManagedStore(settings.root).create(managed, source)
+        ManagedStore(settings.layout).create(managed, source)
     put(name)

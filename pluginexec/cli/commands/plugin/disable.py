@@ -27,7 +27,7 @@ def command(settings: Settings, name: str, timeout: float) -> None:
 
     What it has mounted for the host is unmounted. Its log stays for 'pluginexec plugin logs'.
     """
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     with progress(f"disabling {name}"):
         host.disable(host.store.resolve(name), timeout)
     put(name)

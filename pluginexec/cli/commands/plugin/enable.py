@@ -24,7 +24,7 @@ def command(settings: Settings, name: str, timeout: float) -> None:
     It keeps running without a process of pluginexec. If it ends before it answers, or does not answer in time, the
     command fails and says why; only the log of the plugin is left then.
     """
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     with progress(f"enabling {name}"):
         host.enable(host.store.resolve(name), settings.address, settings.namespace, timeout)
     put(name)
