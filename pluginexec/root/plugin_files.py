@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec.errors import FailedPrecondition
+from pluginexec.linux import trees
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.locks import take_lock
+from pluginexec.root.image_rootfs import ImageRootfs, unmount_rootfs
 from pluginexec.types import ExitStatus
 
 _ATTACH_TIMEOUT = 5.0
@@ -34,6 +36,8 @@ class PluginFiles:
         self.stderr = directory / "stderr"
         self.attached = directory / "attached"
         self.pid = directory / "pid"
+        self.rootfs = directory / "rootfs"
+        self.changes = directory / "changes"
         self._ended = directory / "ended.json"
         self._new_ended = directory / "ended.json.new"
         self._exit = directory / "exit.json"
@@ -47,9 +51,14 @@ class PluginFiles:
             write_plain(self.config, json.dumps(spec))
         except OSError as error:
             raise file_error(error, f"directory {str(self.directory)!r} cannot be made") from error
+        image_rootfs = ImageRootfs.of(spec, self.rootfs)
+        if image_rootfs:
+            image_rootfs.mount(self.rootfs)
 
     def remove(self, *, keep_exit: bool = False) -> None:
-        """Remove the directory; with ``keep_exit``, all in it but the exit record."""
+        """Remove the directory; with ``keep_exit``, all in it but the exit record. What is mounted is unmounted."""
+        unmount_rootfs(self.rootfs)
+        trees.remove(self.changes)
         # By their names: to list the directory takes a descriptor, and there may be none.
         kept = [] if keep_exit else [self._exit]
         ended = (self._ended, self._new_ended)
