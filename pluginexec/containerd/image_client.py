@@ -116,7 +116,7 @@ def parse_images(stdout: str) -> list[StoredImage]:
 
 
 def parse_lower(command: str) -> list[str] | None:
-    """Parse ``ctr snapshots mounts``: return the layers of an overlay, the topmost first; ``None`` for another mount."""
+    """Parse ``ctr snapshots mounts``: return the layers of an overlay, topmost first; ``None`` for another mount."""
     found = re.match(r"mount -t overlay \S+ / -o (.*)", command)
     if not found:
         return None

@@ -40,13 +40,12 @@ class ImageRootfs:
         return {_ROOTFS: json.dumps({"lower": self.lower, "changes": self.changes})}
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any], target: Path) -> ImageRootfs | None:
-        """Return what a spec wants mounted on ``target``, its root; ``None`` if nothing."""
-        text = (spec.get("annotations") or {}).get(_ROOTFS)
-        if text is None or spec.get("root", {}).get("path") != str(target):
-            return None
+    def of(cls, spec: Mapping[str, Any]) -> ImageRootfs | None:
+        """Return what a spec wants mounted on its root; ``None`` if nothing."""
+        annotations = spec.get("annotations")
+        text = annotations.get(_ROOTFS) if isinstance(annotations, Mapping) else None
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            value = json.loads(text)
+            value = json.loads(text or "")
             return cls(tuple(map(os.fspath, value["lower"])), os.fspath(value["changes"]))
         return None
 

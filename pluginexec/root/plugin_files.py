@@ -51,8 +51,8 @@ class PluginFiles:
             write_plain(self.config, json.dumps(spec))
         except OSError as error:
             raise file_error(error, f"directory {str(self.directory)!r} cannot be made") from error
-        image_rootfs = ImageRootfs.of(spec, self.rootfs)
-        if image_rootfs:
+        image_rootfs = ImageRootfs.of(spec)
+        if image_rootfs and spec["root"]["path"] == str(self.rootfs):  # else it is not ours to mount on
             image_rootfs.mount(self.rootfs)
 
     def remove(self, *, keep_exit: bool = False) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.linux.mounts import mount_points_below, unmount, unmount_below
-from pluginexec.linux.overlay import mount_overlay
+from pluginexec.linux.overlay import look_into, mount_overlay
 
 
 @pytest.fixture
@@ -71,3 +71,24 @@ def test_what_does_not_fit_in_a_page_is_an_error_and_not_cut_off(place: Path) ->
 def test_a_missing_layer_is_an_error(place: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
         mount(place, [str(place / "none" / "fs")])
+
+
+def test_a_look_into_layers_sees_them_merged_and_leaves_no_mount(place: Path) -> None:
+    lower = layers(place, "a/fs", "b/fs")
+
+    def look(root: str) -> tuple[str, bool]:
+        assert mount_points_of_this_thread(root)
+        return Path(root, "name").read_text(), Path(root, "only-1").exists()
+
+    assert look_into(lower, str(place / "target"), look) == ("0", True)
+    assert mount_points_below(place / "target") == []
+
+
+def test_what_a_look_raises_is_raised_and_leaves_no_mount(place: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        look_into(layers(place, "a/fs"), str(place / "target"), lambda root: 1 // 0)
+    assert mount_points_below(place / "target") == []
+
+
+def mount_points_of_this_thread(root: str) -> bool:
+    return f" {root} " in Path("/proc/thread-self/mountinfo").read_text()
