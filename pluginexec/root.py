@@ -6,6 +6,7 @@
       lock                      flock: one executor per root, or several that share it
       runtime-root/             the OCI runtime's state
       containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
+      unfinished/ID             what could not be deleted yet; see cleanup/unfinished
       plugins/ID/               the records and logs of the command line; see host/records
       managed/NAME/             managed plugins; see host/managed/files
       containerd/               the private containerd; see daemon/files
@@ -49,6 +50,7 @@ class Layout:
         self.lock = root / "lock"
         self.runtime_root = root / "runtime-root"
         self.containers = root / "containers"
+        self.unfinished = root / "unfinished"
         self.plugins = root / "plugins"
         self.managed = root / "managed"
         self.containerd = root / "containerd"
@@ -64,6 +66,7 @@ class Root:
         self._shared = shared
         layout = Layout(self.path)
         self.runtime_root = layout.runtime_root
+        self.unfinished = layout.unfinished
         self._containers = layout.containers
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
