@@ -646,9 +646,8 @@ class Away:
 
 def test_the_owner_is_called_for_a_leftover(root: Root) -> None:
     told: list[str] = []
-    Lifecycle(cast(Client, Away()), root, DeferredCleanup(lambda: told.append("told"), unfinished(root))).delete_ended(
-        "x"
-    )
+    deferred = DeferredCleanup(lambda: told.append("told"), unfinished(root))
+    Lifecycle(cast(Client, Away()), root, deferred).delete_ended("x")
     assert told == ["told"]
 
 

@@ -17,7 +17,7 @@ import pytest
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, PluginExecError, Remote, Unavailable
 from pluginexec.cleanup.shims import find_shims
 from pluginexec.cleanup.unfinished import ids_in
-from pluginexec.executor.plugins import PluginFiles
+from pluginexec.root import PluginFiles
 from tests.support.containers import slow_hook
 from tests.support.harness import Exits, wait_until
 from tests.support.wrapper import Wrapper
@@ -120,9 +120,10 @@ def test_a_create_that_fails_after_its_start_is_ended_by_the_next_executor(
     for command in ("tasks-ls", "containers-ls", "tasks-rm", "containers-rm"):
         wrapper.inject(command, AWAY)
     executor = new_executor(remote=Remote(remote.address, ctr=str(wrapper.path)))
-    with monkeypatch.context() as patch, pytest.raises(PluginExecError, match="wrote no pid"):
+    with monkeypatch.context() as patch:
         patch.setattr(PluginFiles, "read_pid", lambda self: None)
-        executor.create(id, shell(id, FOREVER))
+        with pytest.raises(PluginExecError, match="wrote no pid"):
+            executor.create(id, shell(id, FOREVER))
     executor.close()
     assert ids_in(root_dir / "unfinished") == [id]
     new_executor(remote=remote)
