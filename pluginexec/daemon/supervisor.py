@@ -8,13 +8,17 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 
+import psutil
+
 from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.remote import Remote
+from pluginexec.daemon import launcher
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
@@ -43,6 +47,9 @@ OPERATION = "start containerd"
 _POLL = 0.01
 _INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
+_STOPPED = "it was stopped as it started"
+_INSTALL = "install it (Debian: apt-get install containerd runc), or name another containerd"
+_LAUNCHER = (os.path.realpath(sys.executable), "-I", "-S", launcher.__file__)
 _left: dict[int, subprocess.Popen[bytes]] = {}
 """Those that this process started and left: they stay its children, to be reaped by it."""
 
@@ -121,6 +128,7 @@ class Supervisor:
         self._stopping = False
         self._sweep = False
         self._leave = False
+        self._owned = False
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="pluginexec-containerd", daemon=True)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
@@ -164,7 +172,9 @@ class Supervisor:
         try:
             with self._files.taken():
                 try:
-                    self.child = self._adopt() or self._launch()
+                    self.child = self._adopt()
+                    self._owned = True
+                    self.child = self.child or self._launch()
                     self._started.set_result(None)
                     self._watch()
                 finally:
@@ -191,29 +201,47 @@ class Supervisor:
             if self._sweep:
                 sweep(self._files, self._remote)
         finally:
-            self._files.remove()
+            if self._owned:  # else one may run that could not be asked
+                self._files.remove()
 
     def _adopt(self) -> Child | None:
+        """Return the one that runs already, ``None`` if none does; one that hangs is killed.
+
+        Raises what keeps us from asking; it is left alone then.
+        """
         for pid in self._files.processes():
             try:
                 child = Child(pid, _left_here(pid))
-            except OSError:
+            except ProcessLookupError:
                 continue
-            if not self._files.are_of(pid):  # once more: only now is the pidfd known to be of the process looked at
-                child.close()
-            elif self._await_answer(child, ANSWER_TIMEOUT):
-                log.info("containerd (pid %d) was running already, and is adopted", pid)
-                return child
-            else:
-                log.warning("containerd (pid %d) was running already, and does not answer; killing it", pid)
-                child.send(signal.SIGKILL)
-                child.reap()
+            except OSError as error:
+                raise Unavailable(f"containerd (pid {pid}) cannot be held: {error.strerror}") from error
+            try:
+                if self._is_adopted(child):
+                    return child
+            except BaseException:
+                child.leave()
+                raise
         return None
+
+    def _is_adopted(self, child: Child) -> bool:
+        if not self._files.are_of(child.pid):  # once more: only now is the pidfd known to be of what was looked at
+            child.close()
+        elif self._await_answer(child, ANSWER_TIMEOUT):
+            log.info("containerd (pid %d) was running already, and is adopted", child.pid)
+            return True
+        elif self._stop_is_asked():
+            raise Unavailable(_STOPPED, operation=OPERATION)
+        else:
+            log.warning("containerd (pid %d) was running already, and does not answer; killing it", child.pid)
+            child.send(signal.SIGKILL)
+            child.reap()
+        return False
 
     def _launch(self) -> Child:
         log_start = self._files.log_size()
         child = self._spawn()
-        reason = "it was stopped as it started"
+        reason = _STOPPED
         kind: type[PluginExecError] = Unavailable
         try:
             self._files.write_pid(child.pid)
@@ -227,13 +255,19 @@ class Supervisor:
             child.end(ABORT_TIMEOUT)
             raise
         ended = child.end(ABORT_TIMEOUT)
-        raise kind(f"{reason or ended}; {self._files.log_end(log_start)}", operation=OPERATION)
+        message = f"{reason or ended}; {self._files.log_end(log_start)}"
+        raise kind(message, operation=OPERATION, hint=_INSTALL if launcher.CANNOT_RUN in message else None)
 
     def _spawn(self) -> Child:
-        found = shutil.which(self._binary)  # before the change of directory, which the PATH may depend on
-        argv = [os.path.abspath(found) if found else self._binary, "--config", str(self._files.config)]
+        binary = shutil.which(self._binary)  # before the change of directory, which the PATH may depend on
+        if binary is None:
+            raise self._cannot_run("it is not there, or not executable")
+        argv = [*_LAUNCHER, os.path.abspath(binary), "--config", str(self._files.config)]
         environment = clean_environment()
         environment.pop("NOTIFY_SOCKET", None)
+        # Of this thread, which is ours; the launcher resets the rest. It is not passed on either.
+        with contextlib.suppress(psutil.Error, OSError):
+            psutil.Process(threading.get_native_id()).ionice(psutil.IOPRIO_CLASS_NONE)
         try:
             output = self._files.log.open("ab")
         except OSError as error:
@@ -250,12 +284,7 @@ class Supervisor:
                     start_new_session=True,
                 )
             except (OSError, ValueError) as error:
-                raise FailedPrecondition(
-                    f"cannot run {self._binary!r}: {getattr(error, 'strerror', None) or error}",
-                    operation=OPERATION,
-                    argv=argv,
-                    hint="install it (Debian: apt-get install containerd runc), or name another containerd",
-                ) from error
+                raise self._cannot_run(getattr(error, "strerror", None) or str(error)) from error
         try:
             return Child(popen.pid, popen)
         except BaseException:
@@ -263,14 +292,33 @@ class Supervisor:
             popen.wait()
             raise
 
+    def _cannot_run(self, why: str) -> FailedPrecondition:
+        return FailedPrecondition(
+            f"{launcher.CANNOT_RUN} {self._binary!r}: {why}",
+            operation=OPERATION,
+            argv=[self._binary, "--config", str(self._files.config)],
+            hint=_INSTALL,
+        )
+
     def _await_answer(self, child: Child, timeout: float) -> bool:
-        """Return whether it answered; if not, it ended, the time is over, or a stop was asked for."""
+        """Return whether it answered; if not, it ended, the time is over, or a stop was asked for.
+
+        Raises what kept us from asking: no ``ctr``, or no descriptors until the time was over.
+        """
+        obstacle = None
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
-            if self._remote.listens():
-                with contextlib.suppress(Unavailable, DeadlineExceeded):
+            obstacle = None
+            try:
+                if self._remote.listens():
                     self._probe.server_version()
                     return True
+            except DeadlineExceeded:
+                pass
+            except Unavailable as error:
+                obstacle = error if error.returncode is None else None
+        if obstacle and not child.wait(0, self._wake):
+            raise obstacle
         return False
 
     def _stop_is_asked(self, within: float | None = 0.0) -> bool:

@@ -6,6 +6,7 @@ Real: the processes, which have of a logger what it is known by.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,11 +68,13 @@ def test_it_is_found_though_the_files_are_gone_and_the_root_was_named_by_a_link(
 def test_nobody_else_is_ended(files: PluginFiles, start: Start, tmp_path: Path) -> None:
     other = PluginFiles(tmp_path / "y")
     other.make({})
+    program = shutil.copy(os.path.realpath(shutil.which("sleep") or ""), tmp_path / "another-program")
     others = [
         start(id="y"),
         start(mark=other.config),
         start(mark=Path("/dev/null")),
         start(script="exec 6<$0; echo up; exec sleep 1000"),
+        start(script=f"exec 5<$0; echo up; exec {program} 1000"),
     ]
     with files.config.open():  # and not us, of course
         end_loggers(files)
