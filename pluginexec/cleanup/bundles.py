@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from pathlib import Path
 
+from pluginexec.linux import trees
 from pluginexec.linux.mounts import mount_points_below
 
 log = logging.getLogger(__name__)
@@ -36,5 +36,4 @@ def remove_bundle(bundle: Path) -> bool:
     if mount_points_below(bundle):  # what is mounted would be emptied
         return False
     log.warning("a bundle without a task was left, and is removed: %s", bundle)
-    shutil.rmtree(bundle, ignore_errors=True)
-    return not bundle.exists()
+    return trees.remove(bundle)

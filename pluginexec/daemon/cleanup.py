@@ -130,7 +130,7 @@ def _delete_runtime_state(remote: Remote, bundle: Path) -> None:
 def _read_options(path: Path) -> dict[str, Any]:
     try:
         options = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}
 

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 
-import psutil
-
-from pluginexec.containerd.ctr import clean_environment
+from pluginexec.containerd.client import Client
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon import launcher
+from pluginexec.daemon.child import INSTALL, OPERATION, Child, left_here, spawn
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
-from pluginexec.linux.pidfd import InitProcess
 from pluginexec.linux.poll import wait_readable
 from pluginexec.restart_policy import pause_before
-from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
 
@@ -34,79 +29,18 @@ STARTUP_TIMEOUT = 15.0
 SHUTDOWN_TIMEOUT = 15.0
 """Seconds from SIGTERM to SIGKILL; for one that never answered, ``ABORT_TIMEOUT``."""
 ABORT_TIMEOUT = 2.0
-ANSWER_TIMEOUT = 5.0
-"""Seconds until a containerd that was running already must have answered, or it counts as hung."""
 FIRST_PAUSE = 0.1
 """Seconds before a dead containerd is started again; twice as long after each early death."""
 EARLY_EXIT = 10.0
 """Seconds after its start within which a death is early."""
 EARLY_EXITS = 5
 """So many early deaths in a row, and we give up; systemd's default, too. So the longest pause is 0.8 s."""
-OPERATION = "start containerd"
 
 _POLL = 0.01
 _INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
+"""Seconds for one question to a containerd that is only starting."""
 _STOPPED = "it was stopped as it started"
-_INSTALL = "install it (Debian: apt-get install containerd runc), or name another containerd"
-_LAUNCHER = (os.path.realpath(sys.executable), "-I", "-S", launcher.__file__)
-_left: dict[int, subprocess.Popen[bytes]] = {}
-"""Those that this process started and left: they stay its children, to be reaped by it."""
-
-
-def _left_here(pid: int) -> subprocess.Popen[bytes] | None:
-    for each, popen in list(_left.items()):
-        if popen.poll() is not None:
-            _left.pop(each, None)
-    return _left.get(pid)
-
-
-class Child:
-    """A containerd, held by a pidfd: never a pid that may have become another process. It may be an adopted one."""
-
-    def __init__(self, pid: int, popen: subprocess.Popen[bytes] | None = None) -> None:
-        self.pid = pid
-        self.started = time.monotonic()
-        self._popen = popen
-        self._mutex = threading.Lock()
-        self._process = InitProcess(pid, os.pidfd_open(pid))
-
-    def wait(self, timeout: float | None, *others: int) -> bool:
-        """Wait until it has ended or another descriptor is readable; return whether any of that came in time."""
-        return bool(wait_readable(timeout, self._process.pidfd, *others))
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, from any thread; nothing happens if it has ended."""
-        with self._mutex:
-            self._process.send(number)
-
-    def end(self, timeout: float) -> str:
-        """SIGTERM, ``timeout`` seconds, SIGKILL; then as ``reap``."""
-        self.send(signal.SIGTERM)
-        if not self.wait(timeout):
-            log.warning("containerd (pid %d) did not end within %g s of SIGTERM; killing it", self.pid, timeout)
-            self.send(signal.SIGKILL)
-        return self.reap()
-
-    def reap(self) -> str:
-        """Wait for its end, reap it, and say how it ended."""
-        self.wait(None)
-        code = self._popen.wait() if self._popen else None
-        self.close()
-        if code is None:
-            return f"containerd (pid {self.pid}) ended"
-        return f"containerd (pid {self.pid}) ended " + (f"by signal {-code}" if code < 0 else f"with code {code}")
-
-    def leave(self) -> None:
-        """Let go of it while it runs."""
-        if self._popen:
-            _left[self.pid] = self._popen
-        self.close()
-
-    def close(self) -> None:
-        """Let go of it."""
-        with self._mutex:
-            self._process.close()
 
 
 class Supervisor:
@@ -123,7 +57,7 @@ class Supervisor:
         self._files = files
         self._remote = remote
         self._binary = binary
-        self._probe = Remote(remote.address, ctr=remote.ctr, timeout=_PROBE_TIMEOUT).new_client("default")
+        self._probe = dataclasses.replace(remote, timeout=_PROBE_TIMEOUT).new_client("default")
         self._mutex = threading.Lock()
         self._stopping = False
         self._sweep = False
@@ -211,7 +145,7 @@ class Supervisor:
         """
         for pid in self._files.processes():
             try:
-                child = Child(pid, _left_here(pid))
+                child = Child(pid, left_here(pid))
             except ProcessLookupError:
                 continue
             except OSError as error:
@@ -227,7 +161,7 @@ class Supervisor:
     def _is_adopted(self, child: Child) -> bool:
         if not self._files.are_of(child.pid):  # once more: only now is the pidfd known to be of what was looked at
             child.close()
-        elif self._await_answer(child, ANSWER_TIMEOUT):
+        elif self._await_answer(child, self._remote.timeout, self._remote.new_client("default")):
             log.info("containerd (pid %d) was running already, and is adopted", child.pid)
             return True
         elif self._stop_is_asked():
@@ -240,12 +174,12 @@ class Supervisor:
 
     def _launch(self) -> Child:
         log_start = self._files.log_size()
-        child = self._spawn()
+        child = spawn(self._binary, self._files)
         reason = _STOPPED
         kind: type[PluginExecError] = Unavailable
         try:
             self._files.write_pid(child.pid)
-            if self._await_answer(child, STARTUP_TIMEOUT):
+            if self._await_answer(child, STARTUP_TIMEOUT, self._probe):
                 return child
             if child.wait(0):
                 kind, reason = FailedPrecondition, ""
@@ -256,51 +190,9 @@ class Supervisor:
             raise
         ended = child.end(ABORT_TIMEOUT)
         message = f"{reason or ended}; {self._files.log_end(log_start)}"
-        raise kind(message, operation=OPERATION, hint=_INSTALL if launcher.CANNOT_RUN in message else None)
+        raise kind(message, operation=OPERATION, hint=INSTALL if launcher.CANNOT_RUN in message else None)
 
-    def _spawn(self) -> Child:
-        binary = shutil.which(self._binary)  # before the change of directory, which the PATH may depend on
-        if binary is None:
-            raise self._cannot_run("it is not there, or not executable")
-        argv = [*_LAUNCHER, os.path.abspath(binary), "--config", str(self._files.config)]
-        environment = clean_environment()
-        environment.pop("NOTIFY_SOCKET", None)
-        # Of this thread, which is ours; the launcher resets the rest. It is not passed on either.
-        with contextlib.suppress(psutil.Error, OSError):
-            psutil.Process(threading.get_native_id()).ionice(psutil.IOPRIO_CLASS_NONE)
-        try:
-            output = self._files.log.open("ab")
-        except OSError as error:
-            raise file_error(error, f"{str(self._files.log)!r} cannot be written") from error
-        with output:
-            try:
-                popen = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd="/",  # it may outlive us, and must not keep a file system from being unmounted
-                    env=environment,
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                raise self._cannot_run(getattr(error, "strerror", None) or str(error)) from error
-        try:
-            return Child(popen.pid, popen)
-        except BaseException:
-            popen.kill()
-            popen.wait()
-            raise
-
-    def _cannot_run(self, why: str) -> FailedPrecondition:
-        return FailedPrecondition(
-            f"{launcher.CANNOT_RUN} {self._binary!r}: {why}",
-            operation=OPERATION,
-            argv=[self._binary, "--config", str(self._files.config)],
-            hint=_INSTALL,
-        )
-
-    def _await_answer(self, child: Child, timeout: float) -> bool:
+    def _await_answer(self, child: Child, timeout: float, client: Client) -> bool:
         """Return whether it answered; if not, it ended, the time is over, or a stop was asked for.
 
         Raises what kept us from asking: no ``ctr``, or no descriptors until the time was over.
@@ -311,7 +203,7 @@ class Supervisor:
             obstacle = None
             try:
                 if self._remote.listens():
-                    self._probe.server_version()
+                    client.server_version()
                     return True
             except DeadlineExceeded:
                 pass
@@ -357,7 +249,7 @@ class Supervisor:
     def _end_tasks(self) -> None:
         """Delete what it runs, through it; one that hangs is killed, and comes back. The sweep does the rest."""
         try:
-            if not self._responds(ANSWER_TIMEOUT):
+            if not self._responds(self._remote.timeout):
                 child = self.child
                 if child:
                     log.warning("containerd (pid %d) does not answer; killing it", child.pid)
@@ -373,10 +265,11 @@ class Supervisor:
             delete_everything(self._remote)
 
     def _responds(self, timeout: float) -> bool:
+        client = dataclasses.replace(self._remote, timeout=timeout).new_client("default")
         deadline = time.monotonic() + timeout
         while not self.failure and time.monotonic() < deadline:
             with contextlib.suppress(Unavailable, DeadlineExceeded):
-                self._probe.server_version()
+                client.server_version()
                 return True
             time.sleep(_POLL)
         return False

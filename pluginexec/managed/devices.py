@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from pluginexec.errors import InvalidArgument, shown
+from pluginexec.linux.trees import files_below
 
 _ANY_USE = "rwm"
 _CHARACTER = "c"
@@ -42,9 +43,9 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
     try:
         real = os.path.realpath(path, strict=True)
         if os.path.isdir(real):
-            devices = [
-                device for file in _walk(real) if (device := _device(file, path.rstrip("/") + file.removeprefix(real)))
-            ]
+            files = [str(file) for file in files_below(real)]
+            named = [(file, path.rstrip("/") + file.removeprefix(real)) for file in files]
+            devices = [device for file, name in named if (device := _device(file, name))]
         else:
             device = _device(real, path)
             devices = [device] if device else []
@@ -54,12 +55,6 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
     if not devices:
         raise InvalidArgument(f"{shown(path)} is neither a device nor a directory with devices; name another")
     return devices
-
-
-def _walk(directory: str) -> Iterator[str]:
-    for parent, directories, files in os.walk(directory):
-        directories.sort()
-        yield from (os.path.join(parent, name) for name in sorted(files))
 
 
 def _device(path: str, name: str) -> dict[str, Any] | None:

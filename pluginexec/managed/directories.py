@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 from pathlib import Path
 
-from pluginexec.linux import mounts
+from pluginexec.linux import mounts, trees
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import file_error
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.managed.config import PluginConfig
-from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class PluginDirectories:
         """
         try:
             self.clear()
-            self.exec_dir.mkdir(mode=0o700, parents=True)
+            for each in (self.directory, self.exec_dir):
+                make_directory(each)
             # The user that the plugin runs as must be able to create its socket.
             os.chown(self.exec_dir, config.uid, config.gid)
             if config.propagated_mount:
@@ -64,7 +65,7 @@ class PluginDirectories:
         if not unmount_below(self.directory):
             log.warning("something is still mounted below %s; not removing it", self.directory)
             return
-        shutil.rmtree(self.exec_dir, ignore_errors=True)
+        trees.remove(self.exec_dir)
         for path in (self.propagated_mount, self.directory):
             with contextlib.suppress(OSError):  # it does not exist, or something is stored in it
                 path.rmdir()
@@ -73,6 +74,6 @@ class PluginDirectories:
         """Clear the directories, and remove what the plugin has stored; other files in ``directory`` stay."""
         self.clear()
         if not mount_points_below(self.directory):
-            shutil.rmtree(self.propagated_mount, ignore_errors=True)
+            trees.remove(self.propagated_mount)
             with contextlib.suppress(OSError):  # it does not exist, or something else is in it
                 self.directory.rmdir()

@@ -76,7 +76,7 @@ def _unwrapped(data: str) -> str:
     """Return the output in lines of docker's log format; the first line may be incomplete."""
     text = ""
     for line in data.split("\n"):
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             text += json.loads(line)["log"]
     return text[-KEPT:]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -15,6 +14,7 @@ from typing import Any
 
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
 from pluginexec.executor.executor import Executor
+from pluginexec.linux import trees
 from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
 from pluginexec.managed.client import call
@@ -25,7 +25,7 @@ from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.restarter import PluginRestarter
 from pluginexec.managed.settings import Settings, changed, default_settings
 from pluginexec.restart_policy import parse_policy
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.types import ExitStatus
 from pluginexec.validation import check_id
@@ -75,7 +75,7 @@ class ManagedPlugin:
         for sink in (stdout, stderr):
             check_sink(sink)
         self._executor = executor
-        self._directories = PluginDirectories(Layout(executor.root_dir).managed / self.id)
+        self._directories = PluginDirectories(Layout(executor.root_dir, executor.root_dir).managed / self.id)
         self._unpacked: Path | None = None
         """The unpacked tar, which is removed in the end."""
         bundle = bundle_path(source)
@@ -229,5 +229,5 @@ class ManagedPlugin:
 
     def _discard(self) -> None:
         if self._unpacked:
-            shutil.rmtree(self._unpacked, ignore_errors=True)
+            trees.remove(self._unpacked)
         self._directories.remove()

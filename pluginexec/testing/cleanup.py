@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pluginexec.daemon.cleanup import delete_everything
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable
 from pluginexec.executor.executor import Executor
+from pluginexec.linux import trees
 from pluginexec.linux.mounts import unmount_below
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ def remove_tree(directory: Path) -> None:
     """Remove a directory; ``Unavailable`` while something is mounted below it, whose files would be removed too."""
     if not unmount_below(directory):
         raise Unavailable(f"cannot remove {str(directory)!r}: something is mounted below it, and cannot be unmounted")
-    shutil.rmtree(directory)
+    if not trees.remove(directory):
+        raise Unavailable(f"cannot remove {str(directory)!r}: see the log for what has to stay")
 
 
 @contextlib.contextmanager

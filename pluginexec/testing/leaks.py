@@ -22,6 +22,7 @@ import psutil
 
 import pluginexec
 from pluginexec.cleanup.shims import find_shims
+from pluginexec.linux.trees import files_below
 
 GRACE = 1.0
 """Seconds that something which has just been asked to end may take."""
@@ -55,7 +56,7 @@ def shims_of(address: str, prefix: str) -> dict[psutil.Process, tuple[str, str]]
 
 def fifos_below(directory: Path) -> list[Path]:
     """Return the FIFOs below a directory."""
-    return sorted(path for path in directory.rglob("*") if path.is_fifo())
+    return sorted(path for path in files_below(directory) if path.is_fifo())
 
 
 def new_threads(before: Iterable[threading.Thread]) -> list[threading.Thread]:

@@ -11,11 +11,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -34,10 +32,14 @@ from pluginexec.errors import (
 )
 from pluginexec.host.managed.files import ManagedFiles
 from pluginexec.host.records import Records, held_lock, read_whole, resolve_prefix, write_whole
+from pluginexec.linux import trees
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import file_error
+from pluginexec.linux.locks import await_lock, take_lock
 from pluginexec.linux.mounts import unmount_below
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.settings import Settings, default_settings
-from pluginexec.root import Layout, absolute, await_lock, file_error, take_lock
+from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
 
 log = logging.getLogger(__name__)
@@ -60,9 +62,9 @@ class Managed:
 class ManagedStore:
     """The managed plugins of a root. Every method raises ``NotFound`` for an unknown name."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = absolute(root)
-        self._directory = Layout(self.root).managed
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._directory = layout.managed
 
     def names(self) -> list[str]:
         """Return the names of all plugins."""
@@ -72,12 +74,12 @@ class ManagedStore:
         """Return the name for a reference: a name, or the beginning of exactly one."""
         name = resolve_prefix(reference, self.names())
         if name is None:
-            raise _missing(reference, f" (root: {str(self.root)!r})")
+            raise _missing(reference, f" (root: {str(self.layout.root)!r})")
         return name
 
     def files(self, name: str) -> ManagedFiles:
         """Return the files of a plugin."""
-        return ManagedFiles.of(self.root, name)
+        return ManagedFiles.of(self.layout, name)
 
     def managed(self, name: str) -> Managed:
         """Return the options that a plugin was created with."""
@@ -139,9 +141,9 @@ class ManagedStore:
             removed = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
             # Now the plugin is gone. Its lock moves too: if this process is killed, the next one removes the rest.
             files.directory.rename(removed)
-            _remove_tree(removed)
         except OSError as error:
             raise file_error(error, f"directory {str(files.directory)!r} cannot be removed") from error
+        _discard(removed)
 
     @contextlib.contextmanager
     def changing(self, name: str) -> Iterator[None]:
@@ -154,8 +156,9 @@ class ManagedStore:
     def _draft(self) -> Iterator[Path]:
         """Create a directory that is removed in the end, unless it was renamed; its lock protects it from others."""
         self._remove_drafts()
+        self.layout.make()
+        make_directory(self._directory, ROOT)
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 draft = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
                 lock = take_lock(draft / "lock")
@@ -167,32 +170,25 @@ class ManagedStore:
         except OSError as error:
             raise file_error(error, f"directory {str(draft)!r} cannot be made") from error
         finally:
-            _remove_tree(draft)
+            _discard(draft)
             os.close(lock)
 
     def _remove_drafts(self) -> None:
-        """Remove the drafts of processes that were killed."""
+        """Remove the drafts of processes that were killed; what fails is left to a later command."""
         drafts = [path for path in self._directory.glob(".*") if path.is_dir()]
         if not drafts:
             return
-        with self._locked():
-            for draft in drafts:
-                try:
-                    self._remove_draft(draft)
-                except (OSError, PluginExecError) as error:
-                    log.warning("cannot remove the leftover %s: %s", draft, error)
-
-    def _remove_draft(self, draft: Path) -> None:
-        lock = None
-        with contextlib.suppress(FileNotFoundError):  # its process was killed before it created one
-            lock = take_lock(draft / "lock", make=False)
-            if lock is None:
-                return  # another process works on it
         try:
-            _remove_tree(draft)
-        finally:
-            if lock is not None:
-                os.close(lock)
+            with self._locked():  # only while they are claimed: to remove a large one takes long
+                claimed = {draft: lock for draft in drafts if (lock := _claim(draft)) is not None}
+        except (OSError, PluginExecError) as error:
+            log.warning("cannot remove what is left in %s: %s", self._directory, error)
+            return
+        with contextlib.ExitStack() as stack:
+            for lock in claimed.values():
+                stack.callback(os.close, lock)
+            for draft in claimed:
+                _discard(draft)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -209,7 +205,7 @@ class ManagedStore:
         hint = "remove it first, or choose another name"
         if files.exist():
             raise AlreadyExists("plugin already exists", operation="create", id=name, hint=hint)
-        if name in Records(self.root).ids():
+        if name in Records(self.layout).ids():
             problem = "this id belongs to a plugin that is not managed"
             raise AlreadyExists(problem, operation="create", id=name, hint=hint)
 
@@ -229,12 +225,23 @@ def check_name(name: str) -> str:
     return check_id(name)
 
 
-def _remove_tree(directory: Path) -> None:
-    """Unmount what is mounted in a directory, and remove it; keep it if that fails, to delete no mounted data."""
-    if not unmount_below(directory):
-        raise OSError(errno.EBUSY, "something is still mounted in it", str(directory))
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(directory)
+def _claim(draft: Path) -> int | None:
+    """Return a descriptor by which this process removes a draft; ``None`` if another process works on it."""
+    try:
+        return take_lock(draft / "lock", make=False)
+    except FileNotFoundError:  # its process was killed before it made the lock, or while it removed the draft
+        return os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _discard(directory: Path) -> None:
+    """Unmount what is mounted in a directory, and remove it.
+
+    What cannot be removed stays, and stops no command; all stays while something is mounted, to delete no mounted data.
+    """
+    if unmount_below(directory):
+        trees.remove(directory)
+    else:
+        log.warning("something is still mounted below %s; not removing it", directory)
 
 
 def _missing(name: str, where: str = "") -> NotFound:

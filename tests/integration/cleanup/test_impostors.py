@@ -15,7 +15,7 @@ from pluginexec import DeadlineExceeded
 from pluginexec.cleanup.inflight import InFlightCommands
 from pluginexec.cleanup.loggers import end_loggers
 from pluginexec.cleanup.shims import find_shims
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.harness import PATIENCE
 
 NOBODY = 65534

@@ -129,7 +129,6 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("pluginexec.daemon.supervisor.ANSWER_TIMEOUT", 0.2)
     monkeypatch.setattr(subprocess, "Popen", fail)
 
 
@@ -144,7 +143,7 @@ def test_a_start_that_cannot_ask_leaves_a_healthy_one_alone(
     error: type[PluginExecError],
 ) -> None:
     before = files(home)
-    containerd = Containerd(home)
+    containerd = Containerd(home, timeout=0.5)
     with monkeypatch.context() as patch:
         take_away(patch)
         with pytest.raises(error):
@@ -154,9 +153,8 @@ def test_a_start_that_cannot_ask_leaves_a_healthy_one_alone(
         assert again.pid == left
 
 
-def test_a_stop_while_one_is_asked_leaves_it_alone(home: Path, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pluginexec.daemon.supervisor.ANSWER_TIMEOUT", PATIENCE)
-    containerd, errors = Containerd(home), list[PluginExecError]()
+def test_a_stop_while_one_is_asked_leaves_it_alone(home: Path, left: int) -> None:
+    containerd, errors = Containerd(home, timeout=PATIENCE), list[PluginExecError]()
 
     def start() -> None:
         try:
