@@ -20,7 +20,7 @@ import psutil
 
 from pluginexec.linux.identity import is_ours, program_name
 from pluginexec.root.plugin_files import PluginFiles
-from pluginexec.streams.shell_logger import PATH
+from pluginexec.streams.shell_logger import LOGGER_PATH
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def _runs_logger(pid: int) -> bool:
 @functools.cache
 def _programs() -> frozenset[str]:
     # Under their real names: the shell may be a link to dash, and all of them links to busybox.
-    paths = (shutil.which(name, path=PATH) for name in _PROGRAMS)
+    paths = (shutil.which(name, path=LOGGER_PATH) for name in _PROGRAMS)
     return frozenset(os.path.basename(os.path.realpath(path)) for path in paths if path)
 
 

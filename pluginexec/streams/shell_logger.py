@@ -12,8 +12,8 @@ import shlex
 from pathlib import Path
 from urllib.parse import quote
 
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where the logger finds its programs."""
+LOGGER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a logger looks for its programs: it inherits no PATH."""
 NO_LOGGER = ("--null-io",)
 """The arguments of ``ctr run`` for a plugin whose output is discarded: no logger at all."""
 
@@ -68,7 +68,7 @@ def logger_arguments(stdout: str, stderr: str, lock: Path | None, mark: Path = P
         keep = _KEEP.format(read_ends=" ".join(f"{number}<{fifo}" for number, fifo in enumerate(fifos, 8)))
         hold = _HOLD.format(lock=shlex.quote(str(lock)))
     script = _SCRIPT.format(
-        path=PATH,
+        path=LOGGER_PATH,
         stdout=stdout,
         stderr=stderr,
         keep=keep,
