@@ -19,6 +19,7 @@ import psutil
 
 from pluginexec.cleanup.bundles import is_bundle, remove_bundle
 from pluginexec.linux.cgroups import CgroupPath, cgroup_of, cgroups_path_of, remove_cgroups
+from pluginexec.linux.identity import is_ours, program_name
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,10 @@ def _is_logger(process: psutil.Process, bundle: Path) -> bool:
 
 
 def find_shims(address: str, namespace: str | None = None, id: str | None = None) -> Iterator[psutil.Process]:
-    """Find the shims of the containerd at this address, all or those of one namespace and id."""
+    """Find the shims of the containerd at this address, all or those of one namespace and id.
+
+    Only those of this user and pid namespace: any user's process can have the arguments of one.
+    """
     wanted = {("-address", address), ("-namespace", namespace), ("-id", id)}
     flags = {(name, value) for name, value in wanted if value is not None}
     for process in psutil.process_iter():
@@ -140,5 +144,5 @@ def find_shims(address: str, namespace: str | None = None, id: str | None = None
         except psutil.Error:
             continue
         # A runtime may have any name with this word in it, and its arguments can be in any order.
-        if line and "shim" in Path(line[0]).name and flags <= set(itertools.pairwise(line)):
+        if flags <= set(itertools.pairwise(line)) and is_ours(process.pid) and "shim" in program_name(process.pid):
             yield process

@@ -10,7 +10,6 @@ It is written only where a deletion fails, as by a containerd that was killed, s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -20,7 +19,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from pluginexec.root import await_lock
+from pluginexec.errors import PluginExecError
+from pluginexec.linux.directories import make_directory, names_in
+from pluginexec.linux.locks import await_lock, release_lock
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Hold(Enum):
 class Unfinished:
     """The files in a directory, which need not exist; what this process works on is in one namespace of one containerd.
 
-    Nothing is raised: what cannot be written is only not remembered for the next process.
+    What cannot be written is only not remembered for the next process.
     """
 
     def __init__(self, directory: Path, address: str, namespace: str) -> None:
@@ -62,7 +63,7 @@ class Unfinished:
         self._known: set[str] = set()
 
     def load(self) -> list[Leftover]:
-        """Return what is remembered; costs one system call where that is nothing."""
+        """Return what is remembered; costs one system call where that is nothing. Raises as ``names_in``."""
         return [leftover for id in ids_in(self._directory) if (leftover := self._read(id))]
 
     def store(self, leftover: Leftover) -> None:
@@ -70,11 +71,11 @@ class Unfinished:
         content = self._whose | {"marks": sorted(leftover.marks), "has_exited": leftover.has_exited}
         new = self._directory / f"{_NEW}{leftover.id}"
         try:
-            self._directory.mkdir(mode=0o700, exist_ok=True)
+            make_directory(self._directory)
             new.write_text(json.dumps(content), encoding="utf-8")
             new.replace(self._directory / leftover.id)
             self._known.add(leftover.id)
-        except OSError as error:
+        except (OSError, PluginExecError) as error:
             log.debug("%s: what is left of it cannot be remembered: %s", leftover.id, error)
 
     def remove(self, id: str) -> None:
@@ -99,8 +100,7 @@ class Unfinished:
             # One that was removed, or replaced, while it was waited for says nothing.
             yield Hold.OURS if os.fstat(lock).st_nlink else Hold.OTHERS
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a fork of this process may hold a copy
-            os.close(lock)
+            release_lock(lock)
 
     def _read(self, id: str) -> Leftover | None:
         try:
@@ -114,8 +114,5 @@ class Unfinished:
 
 
 def ids_in(directory: Path) -> list[str]:
-    """Return the ids of which something is remembered, whichever containerd they are on."""
-    try:
-        return sorted(name for name in os.listdir(directory) if not name.startswith(_NEW))
-    except OSError:
-        return []
+    """Return the ids of which something is remembered, whichever containerd they are on; raises as ``names_in``."""
+    return [name for name in names_in(directory) if not name.startswith(_NEW)]

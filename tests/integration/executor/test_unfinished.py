@@ -17,7 +17,7 @@ import pytest
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, PluginExecError, Remote, Unavailable
 from pluginexec.cleanup.shims import find_shims
 from pluginexec.cleanup.unfinished import ids_in
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.containers import slow_hook
 from tests.support.harness import Exits, wait_until
 from tests.support.wrapper import Wrapper
