@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def raw_tar(path: Path, members: Members, mode: str = "w") -> Path:
             info = tarfile.TarInfo(name)
             info.type = kind
             info.mode = 0o755
+            info.uid, info.gid = os.getuid(), os.getgid()
             data = more.get("data", b"")
             info.size = len(data)
             for key in more.keys() - {"data"}:

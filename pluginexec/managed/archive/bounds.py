@@ -8,6 +8,8 @@ from pluginexec.errors import InvalidArgument, Unavailable, shown
 
 LONGEST_PATH = 4095
 """Bytes: Linux takes no longer path (``PATH_MAX``), so no process could open the file."""
+_LONGEST_NAME = 255
+"""Bytes, likewise (``NAME_MAX``)."""
 MOST_ENTRIES = 1_000_000
 """Files and directories in a bundle; images of distributions have some ten thousand."""
 _MOST_NAMES = 256 << 20
@@ -36,9 +38,12 @@ class Bounds:
 
     def add(self, name: str, stored: int) -> None:
         """Count an entry before it is unpacked: its name as it came, and the bytes that it will take."""
-        length = len(name.encode(errors="surrogateescape"))
+        encoded = name.encode(errors="surrogateescape")
+        length = len(encoded)
         if length > LONGEST_PATH:
             raise InvalidArgument(f"entry {shown(name)} has a path of {length} bytes; Linux takes {LONGEST_PATH}")
+        if any(len(part) > _LONGEST_NAME for part in encoded.split(b"/")):
+            raise InvalidArgument(f"entry {shown(name)} has a name of more than {_LONGEST_NAME} bytes")
         self._names += length
         if self._names > _MOST_NAMES:
             raise InvalidArgument(f"the paths of its entries take more than {_MOST_NAMES >> 20} MiB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
@@ -106,6 +107,8 @@ class Target:
         except FileNotFoundError:
             pass
         except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
             problem = "is to replace a directory that is not empty"
             raise InvalidArgument(f"entry {shown(entry.name)} {problem}") from error
 

@@ -48,7 +48,8 @@ class Walker:
         With ``make``, directories that are missing are made. With ``follow``, the file itself is not a link either.
         Raises ``InvalidArgument`` for what is below a file or behind a loop; ``name`` is for messages.
         """
-        todo, done, links = [*reversed(parts)], list[str](), 0
+        done, links = self._known(parts[:-1]), 0
+        todo = [*reversed(parts[len(done) :])]
         while todo:
             part = todo.pop()
             self._bounds.step(name)
@@ -102,9 +103,14 @@ class Walker:
 
     def go(self, path: Sequence[str]) -> int:
         """Enter the directories of a path without links; return the descriptor of the last."""
-        for depth, name in enumerate(path):
-            self.enter(depth, name)
+        for depth in range(len(self._known(path)), len(path)):
+            self.enter(depth, path[depth])
         return self.descriptor(len(path))
+
+    def _known(self, parts: Sequence[str]) -> list[str]:
+        """Return what of a path needs no walk: all of the current one, or nothing."""
+        names = self._names[: len(parts)]
+        return names if names == list(parts[: len(names)]) else []
 
     def cut(self, depth: int) -> None:
         """Shorten the current path: what is below may have changed."""

@@ -214,9 +214,11 @@ def test_a_link_at_the_top_of_a_directory_that_leads_out_is_refused(
     (bundle / name).rename(tmp_path / "elsewhere" / name)
     (bundle / "out").symlink_to("../elsewhere")
     (bundle / name).symlink_to(link.format(tmp=tmp_path, name=name))
-    for use in (lambda: unpack(bundle, tmp_path / "target"), lambda: rootfs_of(bundle)):
-        with pytest.raises(InvalidArgument, match=f"'{name}' is a link that leads out of the bundle"):
-            use()
+    refused = f"'{name}' is a link that leads out of the bundle"
+    with pytest.raises(InvalidArgument, match=refused):
+        unpack(bundle, tmp_path / "target")
+    with pytest.raises(InvalidArgument, match=refused):
+        rootfs_of(bundle)
     assert not (tmp_path / "target").exists()
 
 
