@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,21 +16,28 @@ from pathlib import Path
 import psutil
 
 from pluginexec.cleanup.bundles import is_bundle, remove_bundle
+from pluginexec.linux.pidfd import InitProcess, start_seconds
 
 log = logging.getLogger(__name__)
 
 _CLEANED_WITHIN = 5.0
 _FORGOTTEN_AFTER = 0.5
 """Seconds in which containerd takes the task off its list, once the bundle is gone; it does not report when."""
+_ENDS_WITHIN = 5.0
+"""Seconds in which a shim whose task was deleted ends, on a busy machine."""
 _PAUSE = 0.02
 
 
-def end_shim(id: str, namespace: str, address: str) -> bool:
+def end_shim(id: str, namespace: str, address: str, *, started_before: float | None = None) -> bool:
     """SIGKILL the shim of an id, and wait until containerd has cleaned up behind it; return whether there was one.
 
-    Only for an id that nothing lives of: what runs below the shim dies with it.
+    Only for an id that nothing lives of: what runs below the shim dies with it. ``started_before``, a time of
+    ``boot_seconds``: only a shim that is older, and only if it does not end by itself, because its task was deleted.
     """
-    bundles = [bundle for shim in find_shims(address, namespace, id) if (bundle := _kill(shim))]
+    shims = list(find_shims(address, namespace, id))
+    if started_before is not None:
+        shims = [shim for shim in shims if (start_seconds(shim.pid) or math.inf) < started_before and _stays(shim)]
+    bundles = [bundle for shim in shims if (bundle := _kill(shim))]
     deadline = time.monotonic() + _CLEANED_WITHIN
     while any(_can_be_cleaned_up(bundle) for bundle in bundles) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
@@ -44,6 +52,20 @@ def end_shim(id: str, namespace: str, address: str) -> bool:
 def _can_be_cleaned_up(bundle: Path) -> bool:
     # Of these containerd reads which runtime it is for; where it was killed before it wrote them it gives up.
     return any((bundle / name).exists() for name in ("runtime", "shim-binary-path"))
+
+
+def _stays(shim: psutil.Process) -> bool:
+    """Return whether a shim whose task was deleted does not end by itself."""
+    held = InitProcess.open(shim.pid)  # to a pidfd one that nothing reaps has ended, too
+    if held is None:
+        return False
+    try:
+        deadline = time.monotonic() + _ENDS_WITHIN
+        while not held.has_ended() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+        return not held.has_ended()
+    finally:
+        held.close()
 
 
 def _kill(shim: psutil.Process) -> Path | None:

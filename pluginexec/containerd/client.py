@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pluginexec.containerd.ctr import Completed, Ctr, run_command, uninterrupted
 from pluginexec.containerd.versions import warn_if_untested
-from pluginexec.errors import Unknown
+from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.types import Task, TaskState
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,11 @@ DELETE_TIMEOUT = 60.0
 """Least seconds for a deletion: the shim may wait 12 s for a logger, and one that is cut short leaks the shim."""
 VERSION_TIMEOUT = 2.0
 """Seconds for ``ctr version`` where it is only for a warning; containerd needs 15 ms."""
+
+HUNG_SHIM = 1.5
+"""Seconds from which on a command may have met a shim that hangs: containerd waits 2 s for the answer of each."""
+_ASK_TIMEOUT = 5.0
+"""Seconds to ask for one task whose shim may hang."""
 
 _MARK = "pluginexec.start"
 # ctr prints the exit code of a task that it deletes as a warning, and only if it is not 0.
@@ -68,7 +74,23 @@ class Client:
 
     def tasks(self) -> dict[str, Task]:
         """Return the tasks by id; one whose shim hangs costs containerd 2 s, and shows as ``UNKNOWN``."""
-        return parse_tasks(self._ctr.run("tasks", "ls", operation="list tasks").stdout)
+        begun = time.monotonic()
+        tasks = parse_tasks(self._ctr.run("tasks", "ls", operation="list tasks").stdout)
+        if time.monotonic() - begun >= HUNG_SHIM:
+            # containerd 2.3 leaves it out; only then is each asked for that has a container and is not listed.
+            unlisted = [id for id in self.containers() if id not in tasks and self._may_have_task(id)]
+            tasks.update({id: Task(id, 0, TaskState.UNKNOWN) for id in unlisted})
+        return tasks
+
+    def _may_have_task(self, id: str) -> bool:
+        try:
+            timeout = min(self._ctr.timeout, _ASK_TIMEOUT)
+            self._ctr.run("tasks", "ps", "--", id, operation="list processes", id=id, timeout=timeout)
+        except NotFound:
+            return False
+        except PluginExecError as error:
+            log.debug("%s: its task cannot be asked for: %s", id, error)
+        return True
 
     def containers(self) -> list[str]:
         """Return the ids of the containers."""

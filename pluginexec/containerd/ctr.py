@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import logging
+import math
 import os
 import selectors
 import shlex
@@ -27,8 +28,8 @@ from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecEr
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 2.0
-"""Seconds that ``ctr`` may try to reach containerd's socket; ctr's own default is 10."""
+ABSENT_TIMEOUT = 2.0
+"""Seconds that ``ctr`` 1.6 and 1.7 may wait for a socket that is not there; later ones do not wait."""
 OUTPUT_LIMIT = 16 << 20
 """Bytes of each stream that are kept of one command; a list of 100,000 tasks needs half."""
 
@@ -219,24 +220,27 @@ class Ctr:
     namespace: str
     timeout: float
 
-    def argv(self, *arguments: str) -> list[str]:
-        """Return the whole command line; flags must stand before ``--`` and ids after."""
-        # Both flags, always: they override the environment's. --connect-timeout, because --timeout does not bound
-        # the dial in 1.6 and 1.7.
-        return [
-            self.binary,
-            "--address",
-            self.address,
-            "--connect-timeout",
-            f"{CONNECT_TIMEOUT:g}s",
-            "--namespace",
-            self.namespace,
-            *arguments,
-        ]
+    @property
+    def target(self) -> list[str]:
+        """The flags that name containerd and the namespace; they are in each command line, one after the other."""
+        # Both, always: they override the environment's.
+        return ["--address", self.address, "--namespace", self.namespace]
+
+    def argv(self, *arguments: str, timeout: float | None = None) -> list[str]:
+        """Return the whole command line; flags must stand before ``--`` and ids after.
+
+        ``timeout``: the seconds that the command may take, if not ``self.timeout``.
+        """
+        # --connect-timeout, because --timeout does not bound the dial in 1.6 and 1.7. A containerd that is there but
+        # busy may take long to accept, so its handshake has the time of the whole command; ctr's own default is 10 s.
+        limit = timeout or self.timeout
+        dial = limit if os.path.exists(self.address) else min(limit, ABSENT_TIMEOUT)
+        return [self.binary, "--connect-timeout", f"{math.ceil(dial)}s", *self.target, *arguments]
 
     def run(self, *arguments: str, operation: str, id: str | None = None, timeout: float | None = None) -> Completed:
         """Run one command; raise what its stderr says, with ``operation`` and ``id`` in the error."""
-        return run_command(self.runner, self.argv(*arguments), timeout or self.timeout, operation=operation, id=id)
+        limit = timeout or self.timeout
+        return run_command(self.runner, self.argv(*arguments, timeout=limit), limit, operation=operation, id=id)
 
     def start(self, *arguments: str, separate_stderr: bool = False) -> subprocess.Popen[bytes]:
         """Start one command in the background; the thread that calls this must outlive it."""
@@ -245,12 +249,10 @@ class Ctr:
         log.debug("%s: started in the background (pid %d)", _Line(argv), process.pid)
         return process
 
-    def finish(
-        self, process: subprocess.Popen[bytes], *arguments: str, operation: str, timeout: float | None = None
-    ) -> Completed:
+    def finish(self, process: subprocess.Popen[bytes], *arguments: str, operation: str) -> Completed:
         """Wait for the end of one that was started, stderr apart; raise as ``run`` does."""
-        argv, limit = self.argv(*arguments), timeout or self.timeout
-        return _logged(argv, lambda: _check(lambda: finish(process, argv, limit), operation=operation))
+        argv = self.argv(*arguments)
+        return _logged(argv, lambda: _check(lambda: finish(process, argv, self.timeout), operation=operation))
 
 
 def run_command(

@@ -34,8 +34,12 @@ _START_CONTAINERD = "is containerd running, and is this its socket? 'Containerd'
 _INSTALL = "install it (Debian: apt-get install containerd runc), or name another"
 _NOT_STOPPED = r"must be stopped before deletion|cannot delete a non stopped container|cannot delete running task"
 
-_COMMAND_MISSING = r"exec: \"?.*(no such file or directory|not found in \$PATH)"
-_COMMAND_REFUSED = r"exec: \"?.*(permission denied|exec format error|(is|not) a directory)"
+# runc's words, and crun's.
+_COMMAND_MISSING = r"exec: \"?.*(no such file or directory|not found in \$PATH)|executable file `.*` not found"
+_COMMAND_REFUSED = (
+    r"exec: \"?.*(permission denied|exec format error|(is|not) a directory|too many levels of symbolic links)"
+    r"|open executable: permission denied"
+)
 
 # The first pattern that is found decides, so the order matters: what names a cause stands before what names a class.
 _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
@@ -53,7 +57,7 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (
         r"unable to retrieve OCI runtime error .*(fork/exec|: exec: )",
         FailedPrecondition,
-        f"the runtime cannot be run: {_INSTALL}",
+        _INSTALL,
     ),
     (r"mkdir /.*: file exists", AlreadyExists, "containerd left a bundle when it was killed: restart it"),
     (
@@ -62,8 +66,8 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
         _INSTALL,
     ),
     (r"failed to start binary process|unknown STDIO scheme", FailedPrecondition, "the logger needs /bin/sh"),
-    (_COMMAND_MISSING, InvalidArgument, "process.args[0] is not there"),
-    (_COMMAND_REFUSED, InvalidArgument, "process.args[0] is not executable"),
+    (_COMMAND_MISSING, InvalidArgument, "give a program of the root file system"),
+    (_COMMAND_REFUSED, InvalidArgument, "give a file that is executable"),
     (r"process property must not be empty|invalid rootfs|args must not be empty", InvalidArgument, None),
     (r"decoding spec config file failed|cannot load spec config file", InvalidArgument, None),
     (r"failed validation|must match \^|namespace validation|greater than maximum|key required", InvalidArgument, None),
@@ -86,12 +90,38 @@ _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
     (r"permission denied|operation not permitted", PermissionDenied, None),
 )
 
+# What the runtime could not do, as one sentence; the groups are its parts, and a pattern ends where the text does.
+_SENTENCES: tuple[tuple[str, str], ...] = (
+    (
+        r"unable to retrieve OCI runtime error .*(?:fork/exec |: exec: \")([^:\"]*)\"?: (.*)$",
+        "the runtime {!r} cannot be run: {}",
+    ),
+    (r"exec: \"([^\"]*)\": executable file not found in \$PATH", "{!r} is not on the PATH of the root file system"),
+    (r"executable file `([^`]*)` not found in \$PATH", "{!r} is not on the PATH of the root file system"),
+    (r"executable file `([^`]*)` not found", "{!r} is not in the root file system"),
+    (r"exec: \"([^\"]*)\": .*no such file or directory$", "{!r} is not in the root file system"),
+    (r"exec: \"([^\"]*)\": (?:.*: )?([^:]+)$", "{!r} cannot be executed: {}"),
+    (r"open executable: ([^:]+)$", "the command cannot be executed: {}"),
+    (r"chdir to cwd \(\"([^\"]*)\"\).* failed: (.*)$", "the working directory {!r} cannot be entered: {}"),
+    (r"error mounting \"([^\"]*)\" to rootfs at \"([^\"]*)\": (?:.*: )?([^:]+)$", "{!r} cannot be mounted at {!r}: {}"),
+    (r"invalid rootfs: stat ([^:]*): (.*)$", "the root file system {!r} cannot be used: {}"),
+)
+_CHAIN = re.compile(
+    r"^(ctr: )?(failed to create (shim )?task( for container)?: )*OCI runtime (create|start|exec) failed: "
+    r"(runc \w+ failed: |exec failed: )?(unable to start container process: )?(error during container init: )?"
+    r"|^exec failed: (unable to start container process: )?"
+)
+"""What containerd, the shim and runc put before the cause, each its own words."""
+_ENDINGS = re.compile(r"(: unknown| : unknown)$")
 
-def invocation_code(message: str) -> int | None:
+
+def invocation_code(error: PluginExecError) -> int | None:
     """Return the exit code for a command that could not be run, docker's and the shell's; ``None`` for other errors."""
-    if re.search(_COMMAND_MISSING, message, re.IGNORECASE):
+    if not isinstance(error, InvalidArgument):  # such as a runtime that is missing
+        return None
+    if re.search(_COMMAND_MISSING, error.stderr, re.IGNORECASE):
         return NOT_FOUND
-    return CANNOT_INVOKE if re.search(_COMMAND_REFUSED, message, re.IGNORECASE) else None
+    return CANNOT_INVOKE if re.search(_COMMAND_REFUSED, error.stderr, re.IGNORECASE) else None
 
 
 def container_missing(message: str, id: str) -> bool:
@@ -119,12 +149,27 @@ def error_text(stderr: str) -> str:
 def error_from_stderr(
     stderr: str, *, argv: Sequence[str], returncode: int, operation: str, id: str | None
 ) -> PluginExecError:
-    """Return the error that a failed command's ``stderr`` stands for; ``Unknown`` where no pattern is found."""
+    """Return the error that a failed command's ``stderr`` stands for; ``Unknown`` where no pattern is found.
+
+    Its message is one sentence where the runtime failed; the whole chain of causes stays in its ``stderr``.
+    """
     text = _shorten(error_text(stderr), _SEARCHED)
     rows = (row for row in _TABLE if re.search(row[0], text, re.IGNORECASE))
     _, kind, hint = next(rows, ("", Unknown, None))
-    message = _shorten(text, _SHOWN) or f"{argv[0]} ended with code {returncode} and said nothing"
+    message = _shorten(_sentence(text), _SHOWN) or f"{argv[0]} ended with code {returncode} and said nothing"
     return kind(message, operation=operation, id=id, argv=argv, returncode=returncode, stderr=stderr, hint=hint)
+
+
+def _sentence(text: str) -> str:
+    """Return what the runtime said about a start without the chain before it; any other text as it is."""
+    chain = _CHAIN.match(text)
+    if not chain:
+        return text
+    cause = _ENDINGS.sub("", text[chain.end() :])
+    for pattern, sentence in _SENTENCES:
+        if match := re.search(pattern, cause):
+            return sentence.format(*match.groups())
+    return f"the runtime cannot start it: {cause}" if cause else text
 
 
 def _shorten(text: str, length: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import subprocess
 import threading
@@ -26,10 +27,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.1
 """Seconds before a stream that ended is started again; doubled with each failure."""
 LONGEST_PAUSE = 2.0
-MARK_TIMEOUT = 5.0
-"""Seconds for one marker; containerd needs 15 ms, unless it hangs."""
 STUCK_AFTER = 10.0
-"""Seconds without the marker on the stream, after which another stream is tried."""
+"""Seconds after the first marker was set without any on the stream, after which another stream is tried."""
 ENDINGS = "exit|oom"
 """What a supervisor acts on; exec events of others can come a thousand a second, and are left with containerd."""
 ALL_TOPICS = ".*"
@@ -69,7 +68,7 @@ class EventStream:
         self._child: subprocess.Popen[bytes] | None = None
         self._marker: subprocess.Popen[bytes] | None = None
         self._began_at = time.monotonic()
-        self._complained: set[str] = set()
+        self._warned_of: set[str] = set()
         self.malformed = 0
         """How many lines were skipped because they did not parse."""
         self._thread = threading.Thread(target=self._run, name="pluginexec-events", daemon=True)
@@ -98,12 +97,12 @@ class EventStream:
                 stood = self._follow()
             except PluginExecError as error:
                 stood = False
-                self._complain(type(error).__name__, f"no events from containerd: {error}")
+                self._warn_once(type(error).__name__, f"no events from containerd: {error}")
             except Exception as error:  # out of threads, or the backend failed: try again
                 stood = False
-                self._complain(type(error).__name__, "the event stream failed", error)
+                self._warn_once(type(error).__name__, "the event stream failed", error)
             if stood:
-                self._complained.clear()
+                self._warned_of.clear()
             failures = 0 if stood else failures + 1
             pause = pause_before(failures, FIRST_PAUSE, LONGEST_PAUSE)
             if not self._closed.is_set():
@@ -142,10 +141,11 @@ class EventStream:
 
     def _mark(self, nonce: str, stands: threading.Event, reader: threading.Thread) -> bool:
         """Set the marker until it is seen on the stream."""
-        deadline = time.monotonic() + STUCK_AFTER
+        deadline = math.inf
         wait = 0.01
         while reader.is_alive() and not self._closed.is_set() and time.monotonic() < deadline:
             self._label(f"{_MARKER_LABEL}={nonce}")
+            deadline = min(deadline, time.monotonic() + STUCK_AFTER)  # a busy containerd may take long to answer
             if stands.wait(wait):
                 return True
             wait = min(wait * 2, 0.5)
@@ -160,7 +160,7 @@ class EventStream:
         if self._closed.is_set():  # after close looked for it
             kill_group(marker)
         try:
-            self._ctr.finish(marker, *arguments, operation="mark the event stream", timeout=MARK_TIMEOUT)
+            self._ctr.finish(marker, *arguments, operation="mark the event stream")
         finally:
             with self._lock:
                 self._marker = None
@@ -178,7 +178,7 @@ class EventStream:
         except ValueError as error:
             self.malformed += 1
             # ctr's own last words come this way too: its stderr is behind its stdout.
-            self._complain(str(error), f"event line skipped ({error}): {line[:200].decode(errors='replace').strip()}")
+            self._warn_once(str(error), f"event line skipped ({error}): {line[:200].decode(errors='replace').strip()}")
             return
         if event.namespace != self._ctr.namespace:
             log.debug("an event of namespace %s is ignored", one_line(event.namespace))
@@ -195,10 +195,10 @@ class EventStream:
         except Exception:
             log.exception("event of %s was not processed", one_line(event.info.container_id))
 
-    def _complain(self, kind: str, message: str, error: Exception | None = None) -> None:
+    def _warn_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Log the first of each kind; a stream that is down for an hour is one line, not thousands."""
-        if kind not in self._complained and not self._closed.is_set():
-            self._complained.add(kind)
+        if kind not in self._warned_of and not self._closed.is_set():
+            self._warned_of.add(kind)
             log.warning("%s", one_line(message), exc_info=error)
 
 

@@ -12,6 +12,8 @@ from pluginexec.errors import InvalidArgument, shown
 from pluginexec.validation import check_namespace
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
+DEFAULT_TIMEOUT = 30.0
+"""Seconds that one command may take, unless it is told otherwise."""
 LONGEST_TIMEOUT = 1e6
 """Seconds; poll(2) takes 24 days of milliseconds, and more is an OverflowError in each command."""
 
@@ -39,7 +41,7 @@ class Remote:
     address: str = field(default_factory=_address_from_environment)
     ctr: str = "ctr"
     runtime: str | None = None
-    timeout: float = 30.0
+    timeout: float = DEFAULT_TIMEOUT
     runner: Runner = field(default_factory=Subprocesses, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -24,20 +24,19 @@ from types import TracebackType
 from typing import IO, Any
 
 from pluginexec.containerd.ctr import clean_environment
-from pluginexec.containerd.error_messages import error_from_stderr, invocation_code
+from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound
+from pluginexec.linux.files import file_error
 from pluginexec.linux.poll import wait_readable
 from pluginexec.oci.options.container import absolute_workdir
 from pluginexec.oci.options.environment import changed_environment
 from pluginexec.oci.options.users import find_user
-from pluginexec.root import file_error
 from pluginexec.types import Writer
 
 _CHUNK = 1 << 16
 _RUNTIME = "runc"
 _TERMINAL = "TERM=xterm"
 """docker's, where the plugin has no other."""
-_PREFIX = "exec failed: unable to start container process: "
 
 
 @dataclass(frozen=True)
@@ -162,11 +161,7 @@ class RuntimeExec:
         code = self._process.wait()
         failure = self._failure()
         if failure is not None:
-            message = failure.removeprefix(_PREFIX)
-            error = error_from_stderr(message, argv=self._argv(), returncode=code, operation="exec", id=self.id)
-            if invocation_code(message):
-                error.hint = "give a program of the plugin's root file system"
-            raise error
+            raise error_from_stderr(failure, argv=self._argv(), returncode=code, operation="exec", id=self.id)
         return code if code >= 0 else 128 - code
 
     def send(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import shutil
@@ -13,15 +14,16 @@ import time
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 
+from pluginexec.containerd.client import Client
 from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
+from pluginexec.linux.files import file_error, open_plain
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.linux.poll import wait_readable
 from pluginexec.restart_policy import pause_before
-from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,6 @@ STARTUP_TIMEOUT = 15.0
 SHUTDOWN_TIMEOUT = 15.0
 """Seconds from SIGTERM to SIGKILL; for one that never answered, ``ABORT_TIMEOUT``."""
 ABORT_TIMEOUT = 2.0
-ANSWER_TIMEOUT = 5.0
-"""Seconds until a containerd that was running already must have answered, or it counts as hung."""
 FIRST_PAUSE = 0.1
 """Seconds before a dead containerd is started again; twice as long after each early death."""
 EARLY_EXIT = 10.0
@@ -43,6 +43,7 @@ OPERATION = "start containerd"
 _POLL = 0.01
 _INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
+"""Seconds for one question to a containerd that is only starting."""
 _left: dict[int, subprocess.Popen[bytes]] = {}
 """Those that this process started and left: they stay its children, to be reaped by it."""
 
@@ -116,7 +117,7 @@ class Supervisor:
         self._files = files
         self._remote = remote
         self._binary = binary
-        self._probe = Remote(remote.address, ctr=remote.ctr, timeout=_PROBE_TIMEOUT).new_client("default")
+        self._probe = dataclasses.replace(remote, timeout=_PROBE_TIMEOUT).new_client("default")
         self._mutex = threading.Lock()
         self._stopping = False
         self._sweep = False
@@ -201,7 +202,7 @@ class Supervisor:
                 continue
             if not self._files.are_of(pid):  # once more: only now is the pidfd known to be of the process looked at
                 child.close()
-            elif self._await_answer(child, ANSWER_TIMEOUT):
+            elif self._await_answer(child, self._remote.timeout, self._remote.new_client("default")):
                 log.info("containerd (pid %d) was running already, and is adopted", pid)
                 return child
             else:
@@ -217,7 +218,7 @@ class Supervisor:
         kind: type[PluginExecError] = Unavailable
         try:
             self._files.write_pid(child.pid)
-            if self._await_answer(child, STARTUP_TIMEOUT):
+            if self._await_answer(child, STARTUP_TIMEOUT, self._probe):
                 return child
             if child.wait(0):
                 kind, reason = FailedPrecondition, ""
@@ -235,10 +236,10 @@ class Supervisor:
         environment = clean_environment()
         environment.pop("NOTIFY_SOCKET", None)
         try:
-            output = self._files.log.open("ab")
+            output = open_plain(self._files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise file_error(error, f"{str(self._files.log)!r} cannot be written") from error
-        with output:
+        with os.fdopen(output, "ab"):
             try:
                 popen = subprocess.Popen(
                     argv,
@@ -263,13 +264,13 @@ class Supervisor:
             popen.wait()
             raise
 
-    def _await_answer(self, child: Child, timeout: float) -> bool:
+    def _await_answer(self, child: Child, timeout: float, client: Client) -> bool:
         """Return whether it answered; if not, it ended, the time is over, or a stop was asked for."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
             if self._remote.listens():
                 with contextlib.suppress(Unavailable, DeadlineExceeded):
-                    self._probe.server_version()
+                    client.server_version()
                     return True
         return False
 
@@ -309,7 +310,7 @@ class Supervisor:
     def _end_tasks(self) -> None:
         """Delete what it runs, through it; one that hangs is killed, and comes back. The sweep does the rest."""
         try:
-            if not self._responds(ANSWER_TIMEOUT):
+            if not self._responds(self._remote.timeout):
                 child = self.child
                 if child:
                     log.warning("containerd (pid %d) does not answer; killing it", child.pid)
@@ -325,10 +326,11 @@ class Supervisor:
             delete_everything(self._remote)
 
     def _responds(self, timeout: float) -> bool:
+        client = dataclasses.replace(self._remote, timeout=timeout).new_client("default")
         deadline = time.monotonic() + timeout
         while not self.failure and time.monotonic() < deadline:
             with contextlib.suppress(Unavailable, DeadlineExceeded):
-                self._probe.server_version()
+                client.server_version()
                 return True
             time.sleep(_POLL)
         return False

@@ -12,13 +12,14 @@ from typing import Any
 from pluginexec.cleanup.bundles import find_bundle, remove_bundle
 from pluginexec.cleanup.loggers import LOGGER_TIMEOUT, end_loggers
 from pluginexec.cleanup.shims import end_shim
-from pluginexec.containerd.client import Client
+from pluginexec.containerd.client import HUNG_SHIM, Client
 from pluginexec.containerd.ctr import uninterrupted
 from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, container_missing, task_exists
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
-from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import PluginFiles, Root
+from pluginexec.linux.pidfd import InitProcess, boot_seconds
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink
 from pluginexec.streams.streams import Streams
 from pluginexec.types import Task, TaskState
@@ -83,7 +84,9 @@ class Lifecycle:
                 mark=mark,
             )
         except AlreadyExists as error:
-            if self._has_made_container(error, files.id):
+            if task_exists(error.message, files.id):
+                error.hint = _LEAKED_SHIM
+            if self._has_made_container(error, files.id) and not self._is_of_live_task(error, files.id):
                 self.remove_half_made(files.id, {mark})
             raise
         except BaseException as error:
@@ -100,14 +103,23 @@ class Lifecycle:
             or find_bundle(error.message, self._client.namespace, id) is not None
         )
 
+    def _is_of_live_task(self, error: AlreadyExists, id: str) -> bool:
+        """Return whether a start met a task that may be alive; the container that it made is that task's by now.
+
+        containerd 2.3 lets a container be deleted while its process runs, if its shim hangs at that moment.
+        """
+        if not task_exists(error.message, id):
+            return False
+        task = self._client.tasks().get(id)
+        return task is not None and task.state in (*ALIVE, TaskState.UNKNOWN)
+
     def _remove_obstacle(self, id: str, error: AlreadyExists) -> None:
         """Remove what made a start fail with ``error``; raise ``AlreadyExists`` if it is alive."""
         if RUNTIME_STATE_IS_STALE in error.message:
             # Left by a containerd that has forgotten it.
             self._client.delete_runtime_state(id, self._root.runtime_root)
-        elif task_exists(error.message, id):
-            error.hint = _LEAKED_SHIM
-            if id in self._client.tasks() or not self._end_shim(id):
+        elif task_exists(error.message, id):  # the failed start has ended its shim, unless it may be alive
+            if self._is_of_live_task(error, id):
                 raise error
         elif bundle := find_bundle(error.message, self._client.namespace, id):
             if not remove_bundle(bundle):
@@ -171,11 +183,15 @@ class Lifecycle:
         return self._deferred.delete(id, self._remove_ended, lambda: self._deferred.keep(id, self._delete_later))
 
     def _remove_ended(self, id: str) -> None:
+        begun, started = time.monotonic(), boot_seconds()
         try:
             self._client.delete_container(id)
         except NotFound as error:
             if not container_missing(error.message, id):
                 raise
+        if time.monotonic() - begun >= HUNG_SHIM:
+            # containerd 2.3 may have deleted the container alone, because its shim hangs.
+            end_shim(id, self._client.namespace, self._client.ctr.address, started_before=started)
         # containerd forgets a container though the runtime cannot, on a disk that is read-only now.
         if (self._root.runtime_root / self._client.namespace / id).exists():
             self._client.delete_runtime_state(id, self._root.runtime_root)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pluginexec.errors import AlreadyExists, InvalidArgument, PluginExecError, shown
 from pluginexec.linux import trees
+from pluginexec.linux.files import file_error
 from pluginexec.managed.archive.bounds import Bounds
 from pluginexec.managed.archive.directory import directory_entries
 from pluginexec.managed.archive.entry import Entry
@@ -27,7 +28,6 @@ from pluginexec.managed.archive.tar import tar_entries
 from pluginexec.managed.archive.target import CONFIG, ROOTFS, Target
 from pluginexec.managed.archive.walk import Walker
 from pluginexec.managed.config import load_config
-from pluginexec.root import file_error
 
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, RecursionError)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -24,7 +24,7 @@ from pluginexec import (
     Unavailable,
 )
 from tests.support.fleet import KERNEL_TELLS_CODES, MORTAL_KINDS, Member, assert_nothing_left
-from tests.support.harness import PATIENCE, Buffer, Exits, wait_until
+from tests.support.harness import PATIENCE, Buffer, Exits, suspend, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 NewExecutor = Callable[..., Executor]
@@ -224,6 +224,34 @@ def test_a_create_in_whose_midst_containerd_is_killed_ends_in_time_and_leaves_no
     assert_nothing_left(executor, *(member.id for member in everybody))
 
 
+def test_one_that_is_too_busy_to_answer_is_not_taken_for_dead(
+    mortal: Containerd,
+    new_executor: NewExecutor,
+    new_id: Callable[[], str],
+    shell: Shell,
+    exits: Exits,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    executor = new_executor(remote=mortal.remote)
+    ids = [new_id() for _ in range(20)]
+    outputs = [Buffer() for _ in ids]
+    for id, output in zip(ids, outputs, strict=True):
+        executor.create(id, shell(id, "echo begun; exec sleep 1000"), output)
+    wait_until(lambda: all(output.data for output in outputs), "their output")
+    for id in ids:
+        os.kill(executor.pid(id), signal.SIGKILL)
+    exits.wait_for(1)  # so the others are being deleted
+    assert mortal.pid
+    busy = suspend(mortal.pid)
+    time.sleep(4.0)
+    busy.resume()
+    assert {status.exit_code for _, status in exits.wait_for(len(ids))} == {137}
+    assert all(output.closings == 1 for output in outputs)
+    # Neither "a container may be left behind" nor "gave up waiting for end of file", nor that no events come.
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == []
+    assert_nothing_left(executor, *ids)
+
+
 @pytest.mark.timeout(240)
 def test_while_containerd_is_stopped_operations_end_in_time_and_plugins_are_untouched(
     mortal: Containerd,
@@ -247,7 +275,7 @@ def test_while_containerd_is_stopped_operations_end_in_time_and_plugins_are_unto
         creation = Creation(executor, shell, late)
         time.sleep(dice.uniform(0.0, 0.15))
         assert mortal.pid
-        os.kill(mortal.pid, signal.SIGSTOP)
+        suspend(mortal.pid)
         try:
             began = time.monotonic()
             # On a busy machine ctr may need its whole time to find out that nobody answers.

@@ -60,7 +60,7 @@ def command(
     """Execute a command in a running plugin.
 
     It runs with the plugin's environment, user, capabilities, limits and namespaces, and is killed when the plugin
-    exits. SIGINT, SIGTERM and SIGHUP are forwarded to the command; the third of them kills it.
+    exits. Signals are forwarded to the command; the third of SIGINT, SIGTERM and SIGHUP kills it.
 
     The exit code is that of the command, or 128+n if it was killed by signal n; 125 for an error of pluginexec, 126 if
     the command cannot be executed, and 127 if it is not found.
@@ -75,7 +75,7 @@ def command(
     try:
         with (
             Signals() as signals,
-            Exec(Records(settings.root), id, spec) as running,
+            Exec(Records(settings.layout), id, spec) as running,
             signals.forwarded(running.send) as started,
         ):
             running.start()
@@ -83,4 +83,4 @@ def command(
             return running.wait(StandardStream(2))
     except PluginExecError as error:
         own = show_error(error)
-        return invocation_code(error.message) or own
+        return invocation_code(error) or own

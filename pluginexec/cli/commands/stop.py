@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from pluginexec.cli.each import for_each
+from pluginexec.cli.each import for_each_at_once
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
-from pluginexec.cli.progress import progress
 from pluginexec.host.host import Host
 
 
@@ -25,14 +24,10 @@ from pluginexec.host.host import Host
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_running)
 @click.pass_obj
 def command(settings: Settings, timeout: float, signal: str | None, ids: tuple[str, ...]) -> int:
-    """Stop running plugins: send the stop signal, and after a timeout SIGKILL. Others are left as they are.
+    """Stop running plugins, all at once: send the stop signal, and after a timeout SIGKILL.
 
-    Stopped plugins are not restarted by their restart policy; 'pluginexec start' starts them again.
+    Plugins that are not running are left as they are. Stopped plugins are not restarted by their restart policy;
+    'pluginexec start' starts them again.
     """
-    host = Host(settings.root)
-
-    def stop(reference: str) -> None:
-        with progress(f"stopping {reference}"):
-            host.stop(host.records.resolve(reference), timeout, signal)
-
-    return for_each(ids, stop)
+    host = Host(settings.layout)
+    return for_each_at_once(ids, lambda id: host.stop(host.records.resolve(id), timeout, signal), "stopping")

@@ -23,7 +23,8 @@ from pluginexec.host.records import Record, Records
 from pluginexec.linux.pidfd import start_seconds
 from tests.integration.cli.conftest import Done, finish
 from tests.support.harness import PATIENCE, Exits, wait_until
-from tests.support.probe import SCRIPT, environment
+from tests.support.layouts import one_directory
+from tests.support.probe import environment, pluginexec
 from tests.support.terminal import Terminal
 
 PLUGIN = f"x{os.getpid()}-exec"
@@ -38,7 +39,7 @@ class Plugin:
     def __init__(self, root: Path, containerd: Containerd, rootfs: Path) -> None:
         self.root = root
         self.exits = Exits()
-        self.records = Records(root)
+        self.records = Records(one_directory(root))
         self.executor = Executor(root, containerd.remote, self.exits)
         self.client = containerd.remote.new_client(PLUGIN_NAMESPACE)
         self.address = containerd.address
@@ -97,7 +98,7 @@ def start(plugin: Plugin) -> Iterator[Start]:
     def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
         options = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "env": environment(), **options}
-        started.append(subprocess.Popen([SCRIPT, "--root", plugin.root, "exec", *arguments], **options))
+        started.append(subprocess.Popen(pluginexec("--root", plugin.root, "exec", *arguments), **options))
         return started[-1]
 
     yield start
@@ -130,11 +131,11 @@ def test_the_exit_code_is_the_commands(px: Px) -> None:
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
-        ("no-such-command", 127, b'exec: "no-such-command": executable file not found in $PATH'),
-        ("/no/such/command", 127, b'exec: "/no/such/command": stat /no/such/command: no such file or directory'),
-        ("/etc/passwd", 126, b'exec: "/etc/passwd": permission denied'),
-        ("/etc", 126, b'exec: "/etc": '),
-        ("/etc/passwd/x", 126, b'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
+        ("no-such-command", 127, b"'no-such-command' is not on the PATH of the root file system"),
+        ("/no/such/command", 127, b"'/no/such/command' is not in the root file system"),
+        ("/etc/passwd", 126, b"'/etc/passwd' cannot be executed: permission denied"),
+        ("/etc", 126, b"'/etc' cannot be executed: "),
+        ("/etc/passwd/x", 126, b"'/etc/passwd/x' cannot be executed: not a directory"),
     ],
 )
 def test_a_command_that_cannot_be_run_is_reported_in_one_line(px: Px, command: str, code: int, said: bytes) -> None:
@@ -188,7 +189,7 @@ def test_directory_and_user_are_what_was_asked_for(px: Px) -> None:
     assert b"--user 'nobody': no such user in the container's /etc/passwd" in done.err
     done = px("-w", "/no/such", PLUGIN, "true")
     assert done.code == 125
-    assert b'chdir to cwd ("/no/such")' in done.err
+    assert b"the working directory '/no/such' cannot be entered" in done.err
 
 
 def test_it_has_the_plugins_capabilities_and_cgroup(px: Px) -> None:
@@ -302,7 +303,7 @@ def test_ctrl_c_on_a_terminal_reaches_the_command_once(
 
 def test_an_error_on_a_terminal_is_one_line(start: Start, terminal: Terminal) -> None:
     assert start("-t", PLUGIN, "no-such-command", **terminal.on()).wait(PATIENCE) == 127
-    terminal.shows(b"not found in $PATH")
+    terminal.shows(b"is not on the PATH")
     terminal.shows(b"\n")
     assert terminal.shown.count(b"no-such-command") == 1
 

@@ -22,6 +22,7 @@ from pluginexec import Containerd
 from pluginexec.host.records import Records
 from tests.integration.cli.conftest import Px, Spawn, finish
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 from tests.support.probe import environment
 
 TICK = "while :; do sleep 0.05; done"
@@ -58,9 +59,18 @@ def test_a_bundle_runs(px: Px, tmp_path: Path, id: str, shell: Any) -> None:
     assert (done.code, done.out, done.err) == (5, b"bundle\n", b"")
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_a_file_in_no_known_format_ends_as_the_page_says(px: Px, rootfs: Path, tmp_path: Path, id: str) -> None:
+    script = tmp_path / "script"
+    script.write_text("echo no interpreter named\n")
+    script.chmod(0o755)
+    done = px("run", "--rm", "--name", id, "-v", f"{script}:/script", "--rootfs", rootfs, "/script")
+    assert done.code in (1, 255)
+    assert b"exec /script: exec format error" in done.err
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "QUIT", "USR1", "WINCH", "RTMAX"])
 def test_a_signal_goes_to_the_plugin(run: Run, name: str) -> None:
-    process = run(f"trap 'echo got it; exit 9' {name}; echo ready; {TICK}")
+    process = run(f"trap 'echo got it; exit 9' {signal.Signals[f'SIG{name}']:d}; echo ready; {TICK}")
     assert process.stdout
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.Signals[f"SIG{name}"])
@@ -131,7 +141,7 @@ def test_it_is_listed_and_logged_like_any_other_and_gone_with_rm(run: Run, px: P
     assert ends(process) == (3, b"", b"")
     assert px("ps", "-a", "--format", "{{.ID}} {{.State}} {{.ExitCode}}").lines == ["kept exited 3"]
     assert ends(run("echo x", "--rm")) == (0, b"x\n", b"")
-    assert Records(root_dir).ids() == ["kept"]
+    assert Records(one_directory(root_dir)).ids() == ["kept"]
 
 
 def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
@@ -149,7 +159,7 @@ def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
         process.send_signal(number)
         assert ends(process) == (128 + number, b"", b"")
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-        assert Records(short_root).ids() == []
+        assert Records(one_directory(short_root)).ids() == []
 
 
 def test_a_line_as_for_docker_means_what_it_means_there_on_the_containerd_of_the_environment(

@@ -6,6 +6,7 @@ to one of their own. A script plays ``ctr`` where it must hang, print rubbish, o
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ from pluginexec.containerd.ctr import Ctr, Subprocesses
 from pluginexec.containerd.events import EventStream
 from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import EventInfo, EventType
-from tests.support.harness import live_children, our_threads, wait_until
+from tests.support.harness import live_children, our_threads, suspend, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 
@@ -135,7 +136,7 @@ def test_a_child_that_hangs_is_replaced_when_it_is_distrusted(
     monkeypatch.setattr(module, "DISTRUST_AFTER", 0.0)
     with listening(remote, backend) as (_, stream):
         hung = event_child()
-        hung.suspend()
+        suspend(hung)
         stream.distrust()
         wait_until(lambda: backend.connected == 2, "the standing of the second stream")
         assert event_child() != hung
@@ -175,7 +176,7 @@ def test_a_stream_is_closed_while_containerd_hangs(mortal: Containerd, backend: 
     assert mortal.pid is not None
     daemon = psutil.Process(mortal.pid)
     with listening(mortal.remote, backend):
-        daemon.suspend()
+        suspend(daemon)
     daemon.resume()
     assert not event_threads()
 
@@ -281,13 +282,12 @@ def test_a_stream_without_its_marker_does_not_stand_and_another_is_tried(
     mark: str, fake: FakeCtr, listen: Listen, backend: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STUCK_AFTER", 0.1)
-    monkeypatch.setattr(module, "MARK_TIMEOUT", 0.1)
+    fake.ctr = dataclasses.replace(fake.ctr, timeout=1.0)
     fake.behave(mark=mark)
     listen()
     wait_until(lambda: len(fake.starts) >= 3, "the third try")
     assert not backend.connected
     monkeypatch.setattr(module, "STUCK_AFTER", 10.0)
-    monkeypatch.setattr(module, "MARK_TIMEOUT", 10.0)
     fake.behave()
     wait_until(lambda: backend.connected, "the standing of the stream")
 
@@ -303,10 +303,8 @@ def test_a_stream_that_waits_for_its_marker_is_closed_at_once(fake: FakeCtr, lis
     assert live_children() == children
 
 
-def test_a_stream_whose_marker_hangs_is_closed_at_once(
-    fake: FakeCtr, listen: Listen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MARK_TIMEOUT", 1000.0)
+def test_a_stream_whose_marker_hangs_is_closed_at_once(fake: FakeCtr, listen: Listen) -> None:
+    fake.ctr = dataclasses.replace(fake.ctr, timeout=1000.0)
     children = live_children()
     fake.behave(mark="touch marking; exec sleep 1000")
     stream = listen()
@@ -316,7 +314,7 @@ def test_a_stream_whose_marker_hangs_is_closed_at_once(
     assert live_children() == children
 
 
-def test_a_ctr_that_is_missing_is_complained_of_by_name_and_events_come_once_it_is_there(
+def test_a_ctr_that_is_missing_is_warned_of_of_by_name_and_events_come_once_it_is_there(
     fake: FakeCtr, listen: Listen, backend: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     binary = Path(fake.ctr.binary)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import PluginExecError, Remote, Unavailable
+from pluginexec import DeadlineExceeded, PluginExecError, Remote, Unavailable
 from tests.support.fakes import fake_command
 
 NOBODY = 65534
@@ -65,8 +65,8 @@ def test_a_listener_that_never_answers_is_given_up_on(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        with pytest.raises(Unavailable):
-            Remote(str(tmp_path / "s"), timeout=20.0).new_client("n").tasks()
+        with pytest.raises((Unavailable, DeadlineExceeded)):
+            Remote(str(tmp_path / "s"), timeout=1.0).new_client("n").tasks()
 
 
 def test_a_listener_that_hangs_up_is_unavailable(tmp_path: Path) -> None:

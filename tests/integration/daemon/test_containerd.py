@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import json
 import logging
 import os
@@ -31,7 +30,6 @@ import psutil
 import pytest
 
 from pluginexec.containerd.client import Client
-from pluginexec.containerd.remote import Remote
 from pluginexec.daemon import supervisor
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import LONGEST_ADDRESS
@@ -39,7 +37,7 @@ from pluginexec.errors import DeadlineExceeded, FailedPrecondition, InvalidArgum
 from pluginexec.oci.default_spec import default_spec
 from pluginexec.testing.rootfs import make_rootfs
 from pluginexec.types import TaskState
-from tests.support.harness import wait_until
+from tests.support.harness import PATIENCE, suspend, wait_until
 
 NAMESPACE = "pluginexec.test"
 HOSTILE = ['it\'s "one" \\ two & é日😀 \\040', "100% %2f", "what?#3", "new\nline \x7f"]
@@ -147,7 +145,7 @@ def box() -> Iterator[Path]:
             for each in [process, *process.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
                     each.kill()
-            process.wait(10)
+            process.wait(PATIENCE)
         mounts = [partition.mountpoint for partition in psutil.disk_partitions(all=True)]
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{box}/")), reverse=True):
             subprocess.run(["umount", mount], check=False)
@@ -290,7 +288,7 @@ def test_a_socket_directory_of_somebody_else_is_not_used(box: Path) -> None:
     parent.mkdir()
     try:
         parent.chmod(0o777)
-        with pytest.raises(PluginExecError, match="not a directory of ours alone"):
+        with pytest.raises(PluginExecError, match="can be written by other users"):
             containerd.start()
     finally:
         parent.rmdir()
@@ -370,7 +368,7 @@ def test_one_that_never_answers_is_an_error_in_time_and_is_ended(
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"within 2 s; its log ends with: thinking"):
         containerd.start()
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < PATIENCE
     assert not processes_of(box, str(home / "config.toml"))
     assert containerd.pid is None
     containerd.stop()
@@ -382,7 +380,7 @@ def test_ctrl_c_while_it_starts_leaves_no_process(box: Path, home: Path) -> None
         wait_until(lambda: (box / "fake.pid").exists() and (box / "fake.pid").read_text(), "the fake runs")
         pid = int((box / "fake.pid").read_text())
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=15)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert "KeyboardInterrupt" in stderr
     assert not alive(pid)
 
@@ -401,7 +399,7 @@ def test_stop_interrupts_a_start(box: Path, home: Path) -> None:
     starter.start()
     wait_until((home / "containerd.pid").exists, "the fake was started")
     containerd.stop()
-    starter.join(5)
+    starter.join(PATIENCE)
     assert "stopped as it started" in str(raised[0])
     assert containerd.pid is None
 
@@ -500,10 +498,9 @@ def test_stop_ends_the_tasks_of_all_namespaces_and_leaves_no_shim_mount_or_cgrou
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_stop_ends_the_tasks_of_a_containerd_that_is_dead_or_hung(
-    box: Path, home: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    box: Path, home: Path, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT", 1.0)
-    with Containerd(home) as containerd:
+    with Containerd(home, timeout=3.0) as containerd:
         plugin = Plugin(containerd, box)
         pid = kill(containerd, number)
     plugin.assert_gone(containerd)
@@ -524,17 +521,14 @@ def test_stop_ends_the_tasks_of_a_containerd_that_does_not_come_back(
         wait_until(lambda: containerd.pid is None, "the death was noticed")
         shim = shim_of(without, home)
         shim.kill()
-        shim.wait(5)
+        shim.wait(PATIENCE)
         assert alive(without.pid)
     with_shim.assert_gone(containerd)
     without.assert_gone(containerd)
 
 
-def test_stop_ends_the_processes_of_tasks_whose_state_was_wiped(
-    box: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT", 0.5)
-    with Containerd(home) as containerd:
+def test_stop_ends_the_processes_of_tasks_whose_state_was_wiped(box: Path, home: Path) -> None:
+    with Containerd(home, timeout=3.0) as containerd:
         plugin = Plugin(containerd, box)
         shutil.rmtree(home / "state")
     wait_until(lambda: not alive(plugin.pid), "the container is gone")
@@ -543,10 +537,9 @@ def test_stop_ends_the_processes_of_tasks_whose_state_was_wiped(
 
 def test_stop_ends_a_task_whose_shim_hangs(box: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pluginexec.containerd.client.DELETE_TIMEOUT", 3.0)  # really 60 s, and the other 30
-    monkeypatch.setattr("pluginexec.daemon.containerd.Remote", functools.partial(Remote, timeout=3.0))
-    with Containerd(home) as containerd:
+    with Containerd(home, timeout=3.0) as containerd:
         plugin = Plugin(containerd, box)
-        shim_of(plugin, home).suspend()
+        suspend(shim_of(plugin, home))
     plugin.assert_gone(containerd)
     with Containerd(home) as containerd:
         assert Plugin.client(containerd).containers() == []
@@ -650,12 +643,11 @@ def test_stop_ends_an_adopted_one(home: Path) -> None:
 
 
 def test_one_whose_supervisor_was_killed_and_which_hangs_is_replaced(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path,
 ) -> None:
-    monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT", 0.5)
     with killed_supervisor(home) as pid:
-        os.kill(pid, signal.SIGSTOP)
-        with Containerd(home) as containerd:
+        suspend(pid)
+        with Containerd(home, timeout=3.0) as containerd:
             assert containerd.pid != pid
             assert not alive(pid)
             assert answers(containerd)
@@ -728,7 +720,7 @@ def test_leave_while_it_starts_leaves_no_process(box: Path, home: Path) -> None:
     starter.start()
     wait_until((home / "containerd.pid").exists, "the fake was started")
     containerd.leave()
-    starter.join(10)
+    starter.join(PATIENCE)
     assert "stopped as it started" in str(raised[0])
     assert not processes_of(box)
     assert not (home / "containerd.pid").exists()

@@ -35,11 +35,12 @@ from pluginexec.executor import deferred_cleanup
 from pluginexec.executor import lifecycle as lifecycle_module
 from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.lifecycle import Lifecycle
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.types import PLUGIN_NAMESPACE, TaskState
 from tests.support.containers import ctr, run, wait_for_state
 from tests.support.fakes import fake_command
-from tests.support.harness import Buffer, wait_until
+from tests.support.harness import Buffer, suspend, wait_until
 
 pytestmark = pytest.mark.usefixtures("clean_namespace")
 
@@ -467,7 +468,7 @@ def hung(client: Client, root: Root, id: str, shell: Shell) -> Iterator[PluginFi
     assert pid
     shim = psutil.Process(pid).parent()
     assert shim
-    shim.suspend()
+    suspend(shim)
     yield files
     shim.resume()
 

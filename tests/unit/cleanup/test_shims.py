@@ -5,6 +5,7 @@ With a real containerd they come from its SIGKILL in the right moment: see the s
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from pluginexec.cleanup import shims as leakedshim
 from pluginexec.cleanup.shims import end_shim
+from pluginexec.linux.pidfd import start_seconds
 from tests.support.harness import wait_until
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -66,6 +68,32 @@ def test_what_containerd_does_not_clean_up_we_do(start: Start, bundle: Path, mon
     start("-namespace", "n", "-id", "x", "-address", "a")
     assert end_shim("x", "n", "a")
     assert not bundle.exists()
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_a_shim_that_is_younger_than_the_deletion_is_another_plugins(
+    start: Start, bundle: Path, is_older: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leakedshim, "_ENDS_WITHIN", 0.0)
+    monkeypatch.setattr(leakedshim, "_CLEANED_WITHIN", 0.1)
+    shim = start("-namespace", "n", "-id", "x", "-address", "a")
+    started = start_seconds(shim.pid)
+    assert started
+    assert end_shim("x", "n", "a", started_before=started + (1 if is_older else 0)) is is_older
+    assert (shim.poll() is None) is not is_older
+
+
+def test_a_shim_that_ends_by_itself_is_not_killed(start: Start, bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shim = start("-namespace", "n", "-id", "x", "-address", "a")
+    ended: list[bool] = []
+    thread = threading.Thread(
+        target=lambda: ended.append(end_shim("x", "n", "a", started_before=math.inf)), name="pluginexec-test-end"
+    )
+    thread.start()
+    shim.communicate(b"\n")
+    thread.join()
+    assert (shim.returncode, ended) == (0, [False])
+    assert "is killed" not in caplog.text
 
 
 def test_a_directory_that_is_no_bundle_is_left_alone(start: Start, tmp_path: Path, bundle: Path) -> None:

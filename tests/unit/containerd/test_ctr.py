@@ -87,15 +87,28 @@ def noted(path: Path) -> list[int]:
 # The command line.
 
 
-def test_the_command_line_names_address_namespace_and_connect_timeout() -> None:
-    ctr = Ctr(Recorder(), "/x/ctr", "/run/a b.sock", "plugins.moby", 30)
-    assert ctr.argv("tasks", "kill", "--signal", "9", "--", "a") == [
+@pytest.mark.parametrize(
+    ("remotes", "own", "seconds"),
+    [(30, None, "30s"), (30, 60.0, "60s"), (0.2, None, "1s"), (1e6, None, "1000000s")],
+    ids=["the-remotes", "its-own", "rounded-up", "the-longest"],
+)
+def test_the_command_line_names_address_namespace_and_a_connect_timeout_that_is_the_commands_own(
+    tmp_path: Path, remotes: float, own: float | None, seconds: str
+) -> None:
+    (tmp_path / "a b.sock").touch()
+    ctr = Ctr(Recorder(), "/x/ctr", f"{tmp_path}/a b.sock", "plugins.moby", remotes)
+    assert ctr.argv("tasks", "kill", "--signal", "9", "--", "a", timeout=own) == [
         "/x/ctr",
-        *("--address", "/run/a b.sock"),
-        *("--connect-timeout", "2s"),
+        *("--connect-timeout", seconds),
+        *("--address", f"{tmp_path}/a b.sock"),
         *("--namespace", "plugins.moby"),
         *("tasks", "kill", "--signal", "9", "--", "a"),
     ]
+
+
+def test_a_socket_that_is_not_there_is_not_waited_for_long(tmp_path: Path) -> None:
+    ctr = Ctr(Recorder(), "ctr", f"{tmp_path}/missing.sock", "n", 30)
+    assert ctr.argv("version")[:3] == ["ctr", "--connect-timeout", "2s"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +118,7 @@ def test_a_command_has_its_own_timeout_or_the_remotes(own: float | None, used: f
     recorder = Recorder()
     ctr = Ctr(recorder, "ctr", "/s", "n", 30.0)
     ctr.run("version", operation="ask", timeout=own)
-    assert recorder.commands == [(ctr.argv("version"), used)]
+    assert recorder.commands == [(ctr.argv("version", timeout=used), used)]
 
 
 def test_an_error_says_what_was_tried_with_which_id(fake: Callable[[str], str]) -> None:
@@ -137,7 +150,8 @@ def test_a_command_is_logged_so_that_it_can_be_pasted_with_its_result_and_millis
     with contextlib.suppress(PluginExecError):
         ctr.run("tasks", "ls", operation="list tasks", timeout=0.1 if "sleep" in script else None)
     (record,) = caplog.records
-    line = f"{ctr.binary} --address '/run/a b.sock' --connect-timeout 2s --namespace n tasks ls"
+    seconds = "1s" if "sleep" in script else "2s"
+    line = f"{ctr.binary} --connect-timeout {seconds} --address '/run/a b.sock' --namespace n tasks ls"
     assert re.fullmatch(f"{re.escape(line)}: {result}", record.getMessage())
 
 

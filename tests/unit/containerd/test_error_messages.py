@@ -19,6 +19,7 @@ from pluginexec.containerd.error_messages import (
     container_runs,
     error_from_stderr,
     error_text,
+    invocation_code,
     task_exists,
 )
 from pluginexec.errors import (
@@ -81,6 +82,10 @@ TEXTS: dict[type[PluginExecError], tuple[str, ...]] = {
         START + 'exec: "/no": stat /no: no such file or directory<: unknown>',
         START + 'exec: "no": executable file not found in $PATH<: unknown>',
         START + 'exec: "/etc": permission denied<: unknown>',
+        START + 'exec: "/l": stat /l: too many levels of symbolic links<: unknown>',
+        SHIM
+        + "OCI runtime create failed: executable file `no` not found in $PATH: No such file or directory<: unknown>",
+        SHIM + "OCI runtime create failed: open executable: Permission denied<: unknown>",
         EXEC + 'exec: "no": executable file not found in $PATH<: unknown>',
         "invalid signal: NOSUCH",
         "something new: invalid argument",
@@ -192,7 +197,9 @@ def test_warnings_before_the_complaint_change_nothing(text: str, kind: type[Plug
 def test_each_message_is_one_lowercase_line(text: str, kind: type[PluginExecError]) -> None:
     message = str(error_from(f"ctr: {text}"))
     assert message.isprintable()
-    assert message.startswith("run 'X': ctr:")
+    assert message.startswith("run 'X': ")
+    assert "OCI runtime create" not in message
+    assert "unable to start container process" not in message
 
 
 @pytest.mark.parametrize(
@@ -231,11 +238,93 @@ def test_an_error_carries_all_that_is_known_of_the_command() -> None:
         ),
         pytest.param('failed to dial "/s": dial unix /s: connect: permission denied', "run as root", id="permission"),
         pytest.param(f"{RUNTIME}fork/exec runc: no such file or directory", "install", id="runtime"),
-        pytest.param(f'{START}exec: "no": executable file not found in $PATH', "not there", id="executable"),
+        pytest.param(f'{START}exec: "no": executable file not found in $PATH', "program", id="executable"),
     ],
 )
 def test_a_person_who_can_do_something_is_told_what(text: str, advice: str) -> None:
     assert advice in str(error_from(f"ctr: {text}\n").hint)
+
+
+@pytest.mark.parametrize(
+    ("chain", "sentence", "code"),
+    [
+        (
+            START + 'exec: "no": executable file not found in $PATH',
+            "'no' is not on the PATH of the root file system",
+            127,
+        ),
+        (START + 'exec: "/no": stat /no: no such file or directory', "'/no' is not in the root file system", 127),
+        (START + 'exec: "/etc": permission denied', "'/etc' cannot be executed: permission denied", 126),
+        (START + 'exec: "/etc": is a directory', "'/etc' cannot be executed: is a directory", 126),
+        (START + 'exec: "/x": exec format error', "'/x' cannot be executed: exec format error", 126),
+        (START + 'exec: "/a/b": stat /a/b: not a directory', "'/a/b' cannot be executed: not a directory", 126),
+        (
+            START + 'exec: "/l": stat /l: too many levels of symbolic links',
+            "'/l' cannot be executed: too many levels of symbolic links",
+            126,
+        ),
+        (
+            EXEC + 'exec: "no": executable file not found in $PATH',
+            "'no' is not on the PATH of the root file system",
+            127,
+        ),
+        (
+            SHIM + "OCI runtime create failed: executable file `no` not found in $PATH: No such file or directory",
+            "'no' is not on the PATH of the root file system",
+            127,
+        ),
+        (
+            START + 'chdir to cwd ("/d") set in config.json failed: no such file or directory',
+            "the working directory '/d' cannot be entered: no such file or directory",
+            None,
+        ),
+        (
+            START
+            + 'error during container init: error mounting "/s" to rootfs at "/d": mount /s:/d (via /proc/self/fd/6),'
+            " flags: 0x5000: no such file or directory",
+            "'/s' cannot be mounted at '/d': no such file or directory",
+            None,
+        ),
+        (
+            START + 'error during container init: error mounting "/s" to rootfs at "/d": mount src=/s, dst=/d,'
+            " dstFd=/proc/thread-self/fd/11, flags=MS_BIND|MS_REC: not a directory",
+            "'/s' cannot be mounted at '/d': not a directory",
+            None,
+        ),
+        (
+            SHIM + "OCI runtime create failed: runc create failed: invalid rootfs: stat /r: no such file or directory",
+            "the root file system '/r' cannot be used: no such file or directory",
+            None,
+        ),
+        (
+            "failed to create task for container: " + SHIM + "OCI runtime create failed: runc create failed: a: b",
+            "the runtime cannot start it: a: b",
+            None,
+        ),
+        (START + "error during container init: mkdir /a: b", "the runtime cannot start it: mkdir /a: b", None),
+        (
+            RUNTIME + "fork/exec /no/runc: permission denied",
+            "the runtime '/no/runc' cannot be run: permission denied",
+            None,
+        ),
+        (
+            RUNTIME + 'exec: "no-runc": executable file not found in $PATH',
+            "the runtime 'no-runc' cannot be run: executable file not found in $PATH",
+            None,
+        ),
+    ],
+)
+@pytest.mark.parametrize("ending", ["", ": unknown", "\n\n: unknown"])
+def test_a_chain_of_the_runtimes_becomes_one_sentence(chain: str, sentence: str, code: int | None, ending: str) -> None:
+    error = error_from(f"ctr: {chain}{ending}\n")
+    assert str(error) == f"run 'X': {sentence}"
+    assert chain in error.stderr
+    assert invocation_code(error) == code
+
+
+def test_a_runtime_that_is_run_without_ctr_has_the_same_sentences() -> None:
+    error = error_from('exec failed: unable to start container process: exec: "no": executable file not found in $PATH')
+    assert (str(error), invocation_code(error)) == ("run 'X': 'no' is not on the PATH of the root file system", 127)
 
 
 def test_silence_is_told_with_the_exit_code() -> None:
