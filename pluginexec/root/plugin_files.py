@@ -93,7 +93,7 @@ class PluginFiles:
         """Return the spec that the plugin was created with; empty if there is none."""
         try:
             spec = json.loads(_read(self.config))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return spec if isinstance(spec, dict) else {}
 
@@ -149,7 +149,7 @@ def _decode_exit(text: bytes) -> ExitStatus | None:
             oom_killed=record["oom_killed"],
             exited_at_is_upper_bound=record.get("exited_at_is_upper_bound", False),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
