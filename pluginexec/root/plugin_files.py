@@ -13,7 +13,7 @@ from typing import Any
 
 from pluginexec.errors import FailedPrecondition
 from pluginexec.linux import trees
-from pluginexec.linux.directories import make_directory
+from pluginexec.linux.directories import is_there, make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.locks import take_lock
 from pluginexec.types import ExitStatus
@@ -64,7 +64,7 @@ class PluginFiles:
 
     def exist(self) -> bool:
         """Return whether a plugin of this id was created here and not yet cleaned up."""
-        return self.config.exists()
+        return is_there(self.config)
 
     def attach(self) -> int:
         """Take the lock that tells the logger that somebody reads; closing the descriptor releases it."""
