@@ -51,6 +51,15 @@ _OPTIONS = (
         metavar="DIR",
         help="Run CMD on this root file system with containerd's default spec, instead of a BUNDLE.",
     ),
+    click.option(
+        "--pull",
+        type=click.Choice(PULL_POLICIES),
+        default="missing",
+        show_default=True,
+        help="Whether to pull the image before it is run.",
+    ),
+    click.option("--platform", metavar="OS/ARCH", help="Platform of the image. Default: that of this machine."),
+    click.option("--entrypoint", metavar="CMD", help="Run this instead of the entrypoint of the image."),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove the plugin and its log when it exits."),
     restart_option,
     click.option(
@@ -65,7 +74,7 @@ _OPTIONS = (
     ),
     click.option("--runtime", metavar="NAME", help="OCI runtime: runc, crun, or a path. Default: that of containerd."),
     click.argument(
-        "arguments", metavar="(BUNDLE [CMD [ARG...]] | --rootfs DIR CMD [ARG...])", nargs=-1, type=click.UNPROCESSED
+        "arguments", metavar="(IMAGE [CMD [ARG...]] | ./BUNDLE [CMD [ARG...]] | --rootfs DIR CMD [ARG...])", nargs=-1, type=click.UNPROCESSED
     ),
 )
 

@@ -7,6 +7,7 @@
       plugin.json       what was asked for
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
+      changes/          what an image's root file system takes: upper and work of the overlay
       stopped           there if a person stopped it: no restart policy starts it again
 
 The record is what docker calls the container; containerd's container is there only while the plugin runs.
@@ -59,6 +60,8 @@ class Record:
     stop_signal: str = "SIGTERM"
     runtime: str | None = None
     detached: bool = True
+    image: str = ""
+    image_digest: str = ""
 
 
 @dataclass(frozen=True)
