@@ -8,6 +8,7 @@
       containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, exit.json
       plugins/ID/               the records and logs of the command line; see host/records
       managed/NAME/             managed plugins; see host/managed/files
+      seccomp/                  default profiles; see host/seccomp
       containerd/               the private containerd; see daemon/files
       serve.lock, serve.sock    of ``pluginexec serve``
 """
@@ -51,6 +52,7 @@ class Layout:
         self.containers = root / "containers"
         self.plugins = root / "plugins"
         self.managed = root / "managed"
+        self.seccomp = root / "seccomp"
         self.containerd = root / "containerd"
         self.serve_lock = root / "serve.lock"
         self.serve_socket = root / "serve.sock"
