@@ -23,7 +23,6 @@ from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.options.security import bounding
 from pluginexec.oci.spec import load_spec
 from pluginexec.restart_policy import parse_policy
-from pluginexec.root import Layout
 from pluginexec.validation import check_id, parse_signal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -95,7 +94,7 @@ def planned(
     _check(**options)
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
     # Last: an invalid spec must fail before anything is started.
-    remote = ensure_running(settings.address, settings.root)
+    remote = ensure_running(settings.address, settings.layout)
     if options["rootfs"] is not None and not flags.chooses_seccomp:
         _confine(spec, replace(remote, runtime=options["runtime"]), settings)
     record = Record(
@@ -118,7 +117,7 @@ def planned(
 
 def _confine(spec: dict[str, Any], remote: Remote, settings: Settings) -> None:
     """Let a plugin make the system calls of containerd's default profile, as docker does."""
-    profile = default_seccomp(remote, spec["root"]["path"], bounding(spec), Layout(settings.root).seccomp)
+    profile = default_seccomp(remote, spec["root"]["path"], bounding(spec), settings.layout)
     if profile is not None:
         spec["linux"]["seccomp"] = profile
 

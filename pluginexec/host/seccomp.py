@@ -7,13 +7,11 @@ kernel, and it is asked for that of a container that is never started. That take
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,24 +19,27 @@ from typing import Any
 from pluginexec.containerd.programs import runtime_has_seccomp
 from pluginexec.containerd.remote import Remote
 from pluginexec.errors import InvalidArgument, PluginExecError, Unknown
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import read_bounded, write_plain
 from pluginexec.linux.machine import has_seccomp
 from pluginexec.oci.json_reader import parse_object
+from pluginexec.oci.options.capabilities import NAMES
 from pluginexec.oci.options.values import section
+from pluginexec.root.layout import Layout
 
 log = logging.getLogger(__name__)
 
 _NAMESPACE = "pluginexec.seccomp"
 """Of its own: nothing that lists plugins sees the container."""
 _RUNTIME = "runc"
-_LARGEST = 1 << 20
 _MOST_FILES = 32
 _WITHOUT = "do without: --security-opt seccomp=unconfined"
 
 
-def default_seccomp(remote: Remote, rootfs: str, capabilities: Iterable[str], cache: Path) -> dict[str, Any] | None:
+def default_seccomp(remote: Remote, rootfs: str, capabilities: Iterable[str], layout: Layout) -> dict[str, Any] | None:
     """Return the profile for a plugin with these capabilities; ``None`` where kernel or runtime have no seccomp.
 
-    ``cache`` is the directory for profiles; it is made. Raises what ``ctr`` fails with.
+    Raises what ``ctr`` fails with, and what ``Layout.make`` does.
     """
     if not has_seccomp():
         log.debug("the kernel has no seccomp: plugins may make any system call")
@@ -51,12 +52,13 @@ def default_seccomp(remote: Remote, rootfs: str, capabilities: Iterable[str], ca
         "kernel": os.uname().release,
         "capabilities": names,
     }
-    file = cache / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+    mask = sum(1 << NAMES.index(name) for name in names)
+    file = layout.seccomp / f"{os.path.basename(runtime)}-{mask:x}.json"
     content = _read(file, key)
     if content is None:
         profile = _ask(remote, rootfs, names) if runtime_has_seccomp(runtime) else None
         content = {"key": key, "profile": profile}
-        _write(file, content)
+        _write(layout, file, content)
     result = content["profile"]
     if result is None:
         log.debug("the runtime %s has no seccomp: plugins may make any system call", runtime)
@@ -96,29 +98,24 @@ def _ask(remote: Remote, rootfs: str, capabilities: list[str]) -> dict[str, Any]
 def _read(file: Path, key: dict[str, Any]) -> dict[str, Any] | None:
     """Return what was kept for a key; ``None`` if there is nothing of use."""
     with contextlib.suppress(OSError, InvalidArgument):
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            content = parse_object(stream.read(_LARGEST), f"file {str(file)!r}")
+        content = parse_object(read_bounded(file), f"file {str(file)!r}")
         if content.get("key") == key and "profile" in content:
             return content
     return None
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
+def _write(layout: Layout, file: Path, content: dict[str, Any]) -> None:
     """Keep a profile, whole or not at all; one that cannot be kept is asked for again."""
+    layout.make()
+    make_directory(layout.seccomp)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        file.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False, encoding="utf-8") as draft:
-            try:
-                json.dump(content, draft)
-                draft.flush()
-                os.replace(draft.name, file)
-            except BaseException:
-                os.unlink(draft.name)
-                raise
-        old = sorted(file.parent.glob("*.json"), key=lambda path: path.lstat().st_mtime_ns)[:-_MOST_FILES]
+        write_plain(draft, json.dumps(content))
+        draft.replace(file)
+        old = sorted(layout.seccomp.iterdir(), key=lambda path: path.lstat().st_mtime_ns)[:-_MOST_FILES]
         for path in old:
             path.unlink(missing_ok=True)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
         log.debug("the seccomp profile could not be kept: %s", error)

@@ -16,6 +16,7 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.errors import PluginExecError
 from pluginexec.host import seccomp
 from pluginexec.host.seccomp import default_seccomp
+from pluginexec.root.layout import Layout
 from tests.support.fakes import fake_command
 
 PROFILE = {"defaultAction": "SCMP_ACT_ERRNO"}
@@ -35,8 +36,10 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     monkeypatch.setattr(seccomp, "has_seccomp", lambda: True)
     ctr, runtime = fake_command(tmp_path / "ctr", CTR), fake_command(tmp_path / "runc", FEATURES % "true")
 
+    layout = Layout(tmp_path / "root", tmp_path / "state")
+
     def ask(*capabilities: str, ctr: str = ctr, runtime: str = runtime) -> object:
-        return default_seccomp(Remote("/s", ctr=ctr, runtime=runtime), "/r", capabilities, tmp_path / "root" / "cache")
+        return default_seccomp(Remote("/s", ctr=ctr, runtime=runtime), "/r", capabilities, layout)
 
     return ask
 
@@ -91,7 +94,7 @@ def test_an_older_runtime_says_it_with_its_version(ask: Ask, tmp_path: Path, ver
 
 
 def test_what_lies_in_the_place_of_a_kept_one_is_replaced(ask: Ask, tmp_path: Path) -> None:
-    cache = tmp_path / "root" / "cache"
+    cache = tmp_path / "root" / "seccomp"
     ask()
     (file,) = cache.iterdir()
     good = file.read_bytes()
@@ -105,7 +108,7 @@ def test_what_lies_in_the_place_of_a_kept_one_is_replaced(ask: Ask, tmp_path: Pa
 
 def test_a_link_in_the_place_of_a_kept_one_is_not_followed(ask: Ask, tmp_path: Path) -> None:
     ask()
-    (file,) = (tmp_path / "root" / "cache").iterdir()
+    (file,) = (tmp_path / "root" / "seccomp").iterdir()
     elsewhere = tmp_path / "elsewhere"
     content = json.loads(file.read_bytes())
     elsewhere.write_text(json.dumps({**content, "profile": None}))
@@ -118,7 +121,7 @@ def test_a_link_in_the_place_of_a_kept_one_is_not_followed(ask: Ask, tmp_path: P
 
 def test_the_newest_are_kept_in_a_directory_of_roots(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp, "_MOST_FILES", 2)
-    cache = tmp_path / "root" / "cache"
+    cache = tmp_path / "root" / "seccomp"
     for number, name in enumerate(("CAP_CHOWN", "CAP_KILL", "CAP_BPF")):
         ask(name)
         for path in cache.iterdir():
