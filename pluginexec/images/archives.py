@@ -19,6 +19,12 @@ ARCHIVES = ("oci-archive", "docker-archive")
 """What a name begins with that is an archive, before a colon; skopeo's words."""
 
 
+def is_archive(name: str) -> bool:
+    """Return whether a name is that of an archive, such as ``oci-archive:FILE``."""
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind in ARCHIVES
+
+
 class Archives:
     """The archives that were loaded into one containerd; what they held is remembered below ``directory``."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from pluginexec.containerd.image_client import ImageClient, StoredImage, parse_lower
 from pluginexec.containerd.remote import Remote
 from pluginexec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, shown
-from pluginexec.images.archives import ARCHIVES, Archives
+from pluginexec.images.archives import Archives, is_archive
 from pluginexec.images.config import ImageConfig, Platform, parse_platform, read_config, this_platform
 from pluginexec.images.reference import Reference, parse_reference
 from pluginexec.images.spec import image_spec, image_user
@@ -99,9 +99,12 @@ class Images:
 
         Whether a plugin uses it is for the caller to know. ``NotFound``.
         """
-        image = self.find(name)
-        self._client.remove(image.name)
+        self.untag(self.find(name).name)
         self.sweep()
+
+    def untag(self, name: str) -> None:
+        """Remove a full name; the layers stay until ``sweep``."""
+        self._client.remove(name)
 
     def sweep(self, in_use: Sequence[str] = ()) -> None:
         """Release the layers that no image has, but for those of the digests ``in_use``: of images that plugins run."""
@@ -115,20 +118,19 @@ class Images:
                 with contextlib.suppress(OSError):
                     (self._directory / "layers" / f"{key}.json").unlink()
 
-    def config(self, name: str, *, platform: str | None = None) -> ImageConfig:
+    def config(self, image: str | StoredImage, *, platform: str | None = None) -> ImageConfig:
         """Return the configuration of a stored image."""
         wanted = parse_platform(platform) if platform else this_platform()
-        image = self.find(name)
-        return self._config(image.digest, wanted, name)
+        stored = self.find(image) if isinstance(image, str) else image
+        return self._config(stored.digest, wanted, _familiar(stored.name))
 
     def resolve(self, name: str, *, pull: str = "missing", platform: str | None = None) -> StoredImage:
         """Return the image that ``run`` is to use: stored, pulled, or loaded from ``oci-archive:FILE``.
 
         ``pull`` is ``missing``, ``always`` or ``never``.
         """
-        kind, colon, file = name.partition(":")
-        if colon and kind in ARCHIVES:
-            return self._archives.image(Path(os.path.abspath(file)))
+        if is_archive(name):
+            return self._archives.image(Path(os.path.abspath(name.partition(":")[2])))
         if pull not in PULL_POLICIES:
             raise InvalidArgument(f"pull policy {shown(pull)} is not one of {', '.join(PULL_POLICIES)}")
         if pull != "always":
