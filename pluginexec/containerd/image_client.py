@@ -14,7 +14,7 @@ TRANSFER_TIMEOUT = 6 * 3600.0
 """Seconds for what moves an image; containerd itself sets no bound."""
 _HEADER = ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"]
 _ROW = re.compile(r"(\S+)\s+(\S+)\s+([a-z0-9]+:[0-9a-f]{32,128})\s+([0-9.]+ ?[A-Za-z]*)\s+(\S+)\s")
-_UNPACKED = re.compile(r"^unpacking (\S+) \(([a-z0-9]+:[0-9a-f]+)\)", re.MULTILINE)
+_UNPACKED = re.compile(r"^unpacking (\S+) \([a-z0-9]+:[0-9a-f]+\)", re.MULTILINE)
 _SAVED = re.compile(r"^\s*(\S+?):?\s+saved\b", re.MULTILINE)
 
 
@@ -50,12 +50,11 @@ class ImageClient:
         """Pull an image and unpack it."""
         self._ctr.run("images", "pull", *flags, "--", name, operation="pull", id=name, timeout=TRANSFER_TIMEOUT)
 
-    def load(self, archive: Path, base_name: str, flags: Sequence[str] = ()) -> list[str]:
+    def load(self, archive: Path, flags: Sequence[str] = ()) -> list[str]:
         """Import an archive of docker's or OCI's layout, unpack it, and return the names that containerd gave."""
-        arguments = ["--base-name", base_name, *flags, "--", str(archive)]
+        arguments = [*flags, "--", str(archive)]
         completed = self._ctr.run("images", "import", *arguments, operation="load", timeout=TRANSFER_TIMEOUT)
-        names = _UNPACKED.findall(completed.stdout) or _SAVED.findall(completed.stdout)
-        return list(dict.fromkeys(name if isinstance(name, str) else name[0] for name in names))
+        return parse_loaded(completed.stdout)
 
     def save(self, archive: Path, names: Sequence[str], flags: Sequence[str] = ()) -> None:
         """Export images into an archive of OCI's layout, which docker reads, too."""
@@ -98,6 +97,11 @@ class ImageClient:
         except NotFound:
             return False
         return True
+
+
+def parse_loaded(stdout: str) -> list[str]:
+    """Parse ``ctr images import`` for the names; 1.x says that it unpacks an image, 2.x that it has saved it."""
+    return list(dict.fromkeys(_UNPACKED.findall(stdout) or _SAVED.findall(stdout)))
 
 
 def parse_images(stdout: str) -> list[StoredImage]:

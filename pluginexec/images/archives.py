@@ -17,6 +17,8 @@ from pluginexec.linux.files import file_error, read_bounded, write_plain
 
 ARCHIVES = ("oci-archive", "docker-archive")
 """What a name begins with that is an archive, before a colon; skopeo's words."""
+_DATED = re.compile(r"^import-\d{4}-\d{2}-\d{2}(?=[:@])")
+"""What ``ctr`` puts before a tag that stands alone."""
 
 
 def is_archive(name: str) -> bool:
@@ -36,11 +38,12 @@ class Archives:
         """Load an archive, and return the names of its images in full; ``InvalidArgument`` for what is none."""
         _check(archive)
         base_name = f"localhost/{_base_name(archive)}"
-        # By digest only where the archive names nothing: else each image would get that name, too.
-        names = self._client.load(archive, base_name) or self._client.load(archive, base_name, ["--digests"])
+        # By digest only where the archive names nothing: else each image would get that name, too. And a base name
+        # takes the place of whole names, which are dropped then.
+        names = self._client.load(archive) or self._client.load(archive, ["--digests", "--base-name", base_name])
         if not names:
             raise InvalidArgument(f"archive {str(archive)!r} holds no image for this machine")
-        full = [self._complete(name) for name in names]
+        full = [self._complete(name, base_name) for name in names]
         self._remember(archive, full[0])
         return full
 
@@ -55,10 +58,10 @@ class Archives:
                     return stored[0]
         return self._client.images(self.load(archive)[0])[0]
 
-    def _complete(self, name: str) -> str:
+    def _complete(self, name: str, base_name: str) -> str:
         """Return docker's full name of an image that has been imported, after giving it that."""
         with contextlib.suppress(InvalidArgument):
-            full = parse_reference(name).name
+            full = parse_reference(_DATED.sub(base_name, name)).name
             if full != name:
                 self._client.tag(name, full)
                 self._client.remove(name)

@@ -24,7 +24,10 @@ from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.overlay import look_into
 from pluginexec.oci.spec import check_spec
 from pluginexec.root.image_rootfs import DIGEST, IMAGE, ImageRootfs
+from pluginexec.root.layout import Layout
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.types import PLUGIN_NAMESPACE
+from pluginexec.validation import check_id
 
 log = logging.getLogger(__name__)
 
@@ -166,9 +169,10 @@ class Images:
         wanted = parse_platform(platform) if platform else this_platform()
         name = _familiar(stored.name)
         config = self._config(stored.digest, wanted, name)
-        files = Path(os.path.abspath(root)) / "containers" / id
-        rootfs = ImageRootfs(self._lower(config), str(changes or files / "changes"))
-        target = str(files / "rootfs")
+        path = Path(os.path.abspath(root))
+        files = PluginFiles(Layout(path, path).containers / check_id(id))
+        rootfs = ImageRootfs(self._lower(config), str(changes or files.changes))
+        target = str(files.rootfs)
         spec = image_spec(config, target, args, id=id, name=name, env=env, entrypoint=entrypoint, seccomp=seccomp)
         spec["process"]["user"] = self._user(rootfs.lower, config.user if user is None else user)
         spec["annotations"] = {IMAGE: name, DIGEST: stored.digest, **rootfs.annotations()}

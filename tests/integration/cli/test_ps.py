@@ -36,7 +36,7 @@ def test_those_that_run_are_listed_and_with_a_all(detached: Callable[..., str], 
     running, ended = detached(TICK), detached("exit 3")
     px("wait", ended)
     listed = px("ps").lines
-    assert listed[0].split() == ["CONTAINER", "ID", "COMMAND", "CREATED", "STATUS"]
+    assert listed[0].split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS"]
     assert [line.split()[0] for line in listed[1:]] == [running]
     assert " Up " in listed[1]
     everything = px("ps", "-a").lines
