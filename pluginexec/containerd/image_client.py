@@ -15,6 +15,8 @@ TRANSFER_TIMEOUT = 6 * 3600.0
 _HEADER = ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"]
 _ROW = re.compile(r"(\S+)\s+(\S+)\s+([a-z0-9]+:[0-9a-f]{32,128})\s+([0-9.]+ ?[A-Za-z]*)\s+(\S+)\s")
 _UNPACKED = re.compile(r"^unpacking (\S+) \([a-z0-9]+:[0-9a-f]+\)", re.MULTILINE)
+_CUT_AT = 38
+"""Characters of a name in the progress of ``ctr`` 2.x; a name of so many may go on."""
 _SAVED = re.compile(r"^\s*(\S+?):?\s+saved\b", re.MULTILINE)
 
 
@@ -54,7 +56,12 @@ class ImageClient:
         """Import an archive of docker's or OCI's layout, unpack it, and return the names that containerd gave."""
         arguments = [*flags, "--", str(archive)]
         completed = self._ctr.run("images", "import", *arguments, operation="load", timeout=TRANSFER_TIMEOUT)
-        return parse_loaded(completed.stdout)
+        names = []
+        for name in parse_loaded(completed.stdout):
+            # ctr 2.x cuts a long name off.
+            cut = len(name) >= _CUT_AT
+            names += [image.name for image in self.images() if image.name.startswith(name)] if cut else [name]
+        return list(dict.fromkeys(names))
 
     def save(self, archive: Path, names: Sequence[str], flags: Sequence[str] = ()) -> None:
         """Export images into an archive of OCI's layout, which docker reads, too."""
