@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pluginexec.containerd.ctr import Ctr
-from pluginexec.errors import NotFound, Unknown
+from pluginexec.containerd.ctr import Completed, Ctr
+from pluginexec.errors import NotFound, PluginExecError, Unknown
 
 TRANSFER_TIMEOUT = 6 * 3600.0
 """Seconds for what moves an image; containerd itself sets no bound."""
 _HEADER = ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"]
 _ROW = re.compile(r"(\S+)\s+(\S+)\s+([a-z0-9]+:[0-9a-f]{32,128})\s+([0-9.]+ ?[A-Za-z]*)\s+(\S+)\s")
 _UNPACKED = re.compile(r"^unpacking (\S+) \([a-z0-9]+:[0-9a-f]+\)", re.MULTILINE)
-_CUT_AT = 38
-"""Characters of a name in the progress of ``ctr`` 2.x; a name of so many may go on."""
-_SAVED = re.compile(r"^\s*(\S+?):?\s+saved\b", re.MULTILINE)
+# The second one is what 1.6 makes of a flag that it does not know, before "--".
+_NO_LOCAL = re.compile(r"flag provided but not defined: -local|open --local: no such file")
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,17 @@ class ImageClient:
     def load(self, archive: Path, flags: Sequence[str] = ()) -> list[str]:
         """Import an archive of docker's or OCI's layout, unpack it, and return the names that containerd gave."""
         arguments = [*flags, "--", str(archive)]
-        completed = self._ctr.run("images", "import", *arguments, operation="load", timeout=TRANSFER_TIMEOUT)
-        names = []
-        for name in parse_loaded(completed.stdout):
-            # ctr 2.x cuts a long name off.
-            cut = len(name) >= _CUT_AT
-            names += [image.name for image in self.images() if image.name.startswith(name)] if cut else [name]
-        return list(dict.fromkeys(names))
+        try:
+            # What ctr 2.x prints without this flag, which 1.x has not, are names cut off and with blanks for hyphens.
+            completed = self._import("--local", *arguments)
+        except PluginExecError as error:
+            if not _NO_LOCAL.search(error.message):
+                raise
+            completed = self._import(*arguments)
+        return parse_loaded(completed.stdout)
+
+    def _import(self, *arguments: str) -> Completed:
+        return self._ctr.run("images", "import", *arguments, operation="load", timeout=TRANSFER_TIMEOUT)
 
     def save(self, archive: Path, names: Sequence[str], flags: Sequence[str] = ()) -> None:
         """Export images into an archive of OCI's layout, which docker reads, too."""
@@ -107,8 +110,8 @@ class ImageClient:
 
 
 def parse_loaded(stdout: str) -> list[str]:
-    """Parse ``ctr images import`` for the names; 1.x says that it unpacks an image, 2.x that it has saved it."""
-    return list(dict.fromkeys(_UNPACKED.findall(stdout) or _SAVED.findall(stdout)))
+    """Parse ``ctr images import`` for the names of the images that it has unpacked."""
+    return list(dict.fromkeys(_UNPACKED.findall(stdout)))
 
 
 def parse_images(stdout: str) -> list[StoredImage]:
