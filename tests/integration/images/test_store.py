@@ -129,13 +129,14 @@ def test_an_archive_is_loaded_once_as_long_as_it_stays_as_it_is(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     archive = write_image(tmp_path / "a.tar")
-    for count in (1, 1):
-        images.resolve(f"oci-archive:{archive}")
-        assert caplog.text.count("images import") == count
+    images.resolve(f"oci-archive:{archive}")
+    imports = caplog.text.count("images import")
+    images.resolve(f"oci-archive:{archive}")
+    assert caplog.text.count("images import") == imports > 0
     write_image(archive, Cmd=["true"])
     os.utime(archive, ns=(1, 1))
     assert images.config(images.resolve(f"oci-archive:{archive}")).cmd == ("true",)
-    assert caplog.text.count("images import") == 2
+    assert caplog.text.count("images import") > imports
 
 
 def test_an_archive_that_names_nothing_gets_the_name_of_its_file(images: Images, tmp_path: Path) -> None:
