@@ -10,6 +10,7 @@
       owner                     a link to the root
       lock                      flock: one executor, or several that share the directory
       runtime-root/             the OCI runtime's state
+      unfinished/ID             what could not be deleted yet; see cleanup/unfinished
       containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, ended.json, exit.json
       containerd/               the socket, the pid file, the lock and the state of the private containerd
       serve.lock, serve.sock    of ``pluginexec serve``
@@ -45,6 +46,7 @@ class Layout:
         self.owner = state / "owner"
         self.lock = state / "lock"
         self.runtime_root = state / "runtime-root"
+        self.unfinished = state / "unfinished"
         self.containers = state / "containers"
         self.containerd_state = state / "containerd"
         self.serve_lock = state / "serve.lock"
