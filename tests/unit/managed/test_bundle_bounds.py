@@ -247,7 +247,7 @@ def test_xz_in_several_streams_is_unpacked(tmp_path: Path) -> None:
         (lambda: long_header(tarfile.XHDTYPE, 2 << 20), "a header of more than 1024 KiB"),
         (lambda: long_header(tarfile.GNUTYPE_LONGNAME, 1 << 40), "a header of more than 1024 KiB"),
         (lambda: long_header(tarfile.XHDTYPE, 5000, b"1"), "a header with an endless number"),
-        (lambda: long_header(tarfile.XHDTYPE, 512, b"9 a=bcd\n" + bytes(0)) * 3000, "(recursion|header of more)"),
+        (lambda: long_header(tarfile.XHDTYPE, 512, b"8 a=bcd\n") * 3000, "(recursion|header of more)"),
         (lambda: b"".join(globals_header(number) for number in range(100)), "more than 64 global headers"),
         (lambda: negative(), "impossible size"),
         (lambda: b"no header " * 100, "after some entries comes what is not a header"),
