@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.daemon.private import find_listening, is_private, not_listening
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
 from pluginexec.host.adopt import adopt, unrecorded_ids
@@ -164,15 +163,11 @@ class Serve:
                 self._warn_once(f"{id}: it cannot be adopted: {error}")
 
     def _address_of_unrecorded(self) -> str:
-        chosen = choose(self._options.address)
         # None is started: what another containerd does not know would count as ended.
-        if chosen.listens():
-            return chosen.address
-        with contextlib.suppress(InvalidArgument):  # a root whose path is too long for a private one
-            private = private_address(self._host.layout)
-            if Remote(private).listens():
-                return private
-        raise Unavailable(f"nothing listens at {chosen.address}")
+        listening = find_listening(self._options.address, self._host.layout)
+        if listening is None:
+            raise not_listening(self._options.address)
+        return listening.address
 
     def _wake_supervisor(self, id: str) -> None:
         supervisor = self._supervisors.get(id)
