@@ -20,6 +20,7 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
+from pluginexec.linux.forks import Maker
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.linux.poll import wait_readable
 from pluginexec.restart_policy import pause_before
@@ -118,6 +119,7 @@ class Supervisor:
         self._remote = remote
         self._binary = binary
         self._probe = dataclasses.replace(remote, timeout=_PROBE_TIMEOUT).new_client("default")
+        self.maker = Maker()
         self._mutex = threading.Lock()
         self._stopping = False
         self._sweep = False

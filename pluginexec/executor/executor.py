@@ -62,7 +62,8 @@ class Executor:
       callers must make sure that no two of them use one id.
 
     A context manager: leaving it closes the executor, and the plugins go on running. All methods may be called from
-    any thread. Raises ``FailedPrecondition`` if another executor uses the root, ``InvalidArgument`` or
+    any thread; in a forked child ``close`` does nothing, and what supervises is refused. Raises
+    ``FailedPrecondition`` if another executor uses the root, ``InvalidArgument`` or
     ``PermissionDenied`` if it cannot be used at all, ``Unavailable`` if out of threads or file descriptors. If
     containerd does not run, the first operation raises ``Unavailable``; it may be started later, and be restarted at
     any time.
@@ -216,7 +217,7 @@ class Executor:
         A paused plugin is resumed when the signal is sent. Raises ``NotFound`` if there is no such plugin,
         ``DeadlineExceeded`` if even SIGKILL does not end it.
         """
-        plugin = self._table.get(id)
+        plugin = self._table.get_own(id)
         for number, seconds in ((_signal.SIGTERM, timeout), (_signal.SIGKILL, EXIT_TIMEOUT)):
             if self._table.is_alive(plugin):
                 with suppress(NotFound):  # ended meanwhile
@@ -235,7 +236,7 @@ class Executor:
         unknown id, ``DeadlineExceeded`` after ``timeout``, ``FailedPrecondition`` if the executor is closed meanwhile.
         """
         try:
-            plugin = self._table.get(id)
+            plugin = self._table.get_own(id)
         except NotFound:
             return self.exit_status(id)
         if not plugin.done.wait(_bounded(timeout)):

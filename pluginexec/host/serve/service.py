@@ -29,6 +29,7 @@ from pluginexec.host.host import Host
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
+from pluginexec.linux.forks import Maker
 from pluginexec.linux.poll import wait_readable
 from pluginexec.root import Layout, file_error, take_lock
 
@@ -76,6 +77,7 @@ class Serve:
         Raises ``FailedPrecondition`` if another process does, ``InvalidArgument`` or ``PermissionDenied`` for a root
         that cannot be used.
         """
+        maker = Maker()
         with ExitStack() as held:
             requests = held.enter_context(_requests(self._host.records.root))
             self._changes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -83,7 +85,8 @@ class Serve:
             try:
                 self._serve(signals, requests)
             finally:
-                self._end(signals)
+                if maker.is_this_process():
+                    self._end(signals)
 
     def _serve(self, signals: int, requests: socket.socket) -> None:
         self._look(at_start=True)
@@ -255,8 +258,13 @@ def _requests(root: Path) -> Iterator[socket.socket]:
             if error.errno is None:  # Python's own: the path is too long
                 raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --root") from error
             raise file_error(error, f"socket {str(path)!r} cannot be made") from error
-        held.callback(path.unlink, missing_ok=True)
+        held.callback(_unlink_own, path, Maker())
         yield requests
+
+
+def _unlink_own(path: Path, maker: Maker) -> None:
+    if maker.is_this_process():
+        path.unlink(missing_ok=True)
 
 
 def _drain(requests: socket.socket) -> None:
