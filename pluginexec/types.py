@@ -27,15 +27,18 @@ class ExitStatus:
 
     - ``exit_code``: 0 to 255; 128+n where signal n ended it (the convention of runc and the shell); ``None`` where
       it is unknown, because containerd forgot it and the kernel cannot be asked;
-    - ``exited_at``: aware, UTC; from containerd's event, or the moment we noticed where there was none;
+    - ``exited_at``: aware, UTC; from containerd's event, else from what held the process when it ended: the executor,
+      or the logger of a ``JsonFile``;
     - ``pid``: the host's pid of the plugin's init process;
-    - ``oom_killed``: whether the kernel's OOM killer ended a process of the plugin.
+    - ``oom_killed``: whether the kernel's OOM killer ended a process of the plugin;
+    - ``exited_at_is_upper_bound``: whether ``exited_at`` is only the moment at which the end was found.
     """
 
     exit_code: int | None
     exited_at: datetime
     pid: int
     oom_killed: bool = False
+    exited_at_is_upper_bound: bool = False
 
 
 class EventType(str, Enum):

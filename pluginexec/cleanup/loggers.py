@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.root import Layout, PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +81,12 @@ def find_loggers(bundles: Path) -> Iterator[psutil.Process]:
                 yield process
 
 
-def find_orphaned_loggers(root: Path) -> Iterator[tuple[int, str]]:
-    """Find the pid and the plugin id of each logger of this root whose plugin's files are gone.
+def find_orphaned_loggers(containers: Path) -> Iterator[tuple[int, str]]:
+    """Find the pid and the plugin id of each logger whose plugin's files, below ``containers``, are gone.
 
     While the files exist, a logger may hold the last output of a plugin for its next reader.
     """
-    prefix = f"{Layout(Path(os.path.realpath(root))).containers}{os.sep}"
+    prefix = f"{os.path.realpath(containers)}{os.sep}"
     for pid in _pids():
         with contextlib.suppress(OSError):
             mark = _mark_of(pid)

@@ -15,7 +15,7 @@ from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.records import Record
-from pluginexec.linux.cgroups import default_cgroups_path
+from pluginexec.linux.cgroups import cgroups_path_of, default_cgroups_path
 from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.spec import load_spec
 from pluginexec.restart_policy import parse_policy
@@ -89,12 +89,11 @@ def planned(
     check_options(driver, log_opts)
     _check(**options)
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
-    spec["linux"].setdefault("cgroupsPath", default_cgroups_path(id))  # stats and the OOM flag are read from it
     record = Record(
         id=id,
         created_at=datetime.now(timezone.utc),
         # Last: an invalid spec must fail before anything is started.
-        address=ensure_running(settings.address, settings.root).address,
+        address=ensure_running(settings.address, settings.layout).address,
         namespace=settings.namespace,
         command=list(spec["process"]["args"]),
         labels=labels,
@@ -119,10 +118,19 @@ def _base_spec(id: str, rootfs: str | None, arguments: tuple[str, ...]) -> dict[
     if rootfs is None:
         if not arguments:
             raise click.UsageError("expected a bundle directory, or --rootfs DIR and a command")
-        return load_spec(arguments[0], args=arguments[1:] or None)
+        spec = load_spec(arguments[0], args=arguments[1:] or None)
+        spec["linux"]["cgroupsPath"] = _own_cgroup(cgroups_path_of(spec).rstrip("/"), id)
+        return spec
     if not arguments:
         raise click.UsageError("missing the command to run on the root file system")
     return default_spec(rootfs, arguments, id=id)
+
+
+def _own_cgroup(asked: str, id: str) -> str:
+    """Return a cgroup that no other plugin of the bundle has: to pause one would pause all, its end would end all."""
+    if not asked:
+        return default_cgroups_path(id)
+    return asked if asked.endswith(f"/{id}") else f"{asked}/{id}"
 
 
 def pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:

@@ -20,11 +20,11 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
+from pluginexec.linux.files import file_error, open_plain
 from pluginexec.linux.forks import Maker
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.linux.poll import wait_readable
 from pluginexec.restart_policy import pause_before
-from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
 
@@ -238,10 +238,10 @@ class Supervisor:
         environment = clean_environment()
         environment.pop("NOTIFY_SOCKET", None)
         try:
-            output = self._files.log.open("ab")
+            output = open_plain(self._files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise file_error(error, f"{str(self._files.log)!r} cannot be written") from error
-        with output:
+        with os.fdopen(output, "ab"):
             try:
                 popen = subprocess.Popen(
                     argv,

@@ -33,11 +33,12 @@ from pluginexec.executor.exits import ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
-from pluginexec.executor.signals import resume_paused, send
-from pluginexec.linux.cgroups import cgroups_path_of
+from pluginexec.executor.signals import kill_notice, resume_paused, send
+from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.spec import SpecSource, load_spec
-from pluginexec.root import Root
+from pluginexec.root.layout import DEFAULT_STATE
+from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.streams.streams import DRAIN_TOTAL, Streams
 from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus
@@ -45,7 +46,6 @@ from pluginexec.validation import check_id, parse_signal
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ROOT = "/run/pluginexec"
 EXIT_TIMEOUT = DELETE_TIMEOUT + DRAIN_TOTAL
 """Seconds in which a plugin that has exited is deleted and drained, at the very most."""
 _RETRY_CLEANUP_AFTER = 5.0
@@ -54,7 +54,8 @@ _RETRY_CLEANUP_AFTER = 5.0
 class Executor:
     """Runs and supervises plugin containers of one root directory, in one containerd namespace.
 
-    - ``root_dir``: made if it is not there, mode 0700; one executor at a time may use it;
+    - ``root_dir``: made if it is not there, mode 0700; one executor at a time may use it. What is in it need not
+      survive a reboot. It must not be a link, and no other user may be able to change it;
     - ``remote``: the containerd; by default ``Remote()``;
     - ``exit_handler``: called for every exit, exactly once;
     - ``namespace``: containerd's; moby keeps its plugins in ``plugins.moby``;
@@ -71,7 +72,7 @@ class Executor:
 
     def __init__(
         self,
-        root_dir: str | os.PathLike[str] = DEFAULT_ROOT,
+        root_dir: str | os.PathLike[str] = DEFAULT_STATE,
         remote: Remote | None = None,
         exit_handler: ExitHandler | None = None,
         *,
@@ -145,6 +146,7 @@ class Executor:
                 init = InitProcess.open(pid, started_since=started_since)
                 if init:
                     streams.widen(pid)
+                    plugin.cgroups_path = cgroup_of(pid, checked)
                 self._supervise(plugin, streams, pid, init)
             except BaseException:
                 streams.stop()
@@ -167,7 +169,8 @@ class Executor:
         with self._starting("restore", id) as plugin:
             check_sink(stdout)
             check_sink(stderr)
-            plugin.cgroups_path = cgroups_path_of(plugin.files.read_spec())
+            spec = plugin.files.read_spec()
+            plugin.cgroups_path = cgroups_path_of(spec)
             has_files = plugin.files.exist()
             # The read ends, then the lock, then anything else: see the logger.
             streams = Streams.open(plugin.files, stdout, stderr)
@@ -178,6 +181,7 @@ class Executor:
                     streams.discard()
                     streams = Streams.attach(id, init.pid, stdout, stderr)
                 if task and init:
+                    plugin.cgroups_path = cgroup_of(init.pid, spec)
                     self._supervise(plugin, streams, task.pid, init)
                     return True
                 plugin.streams = streams
@@ -225,7 +229,8 @@ class Executor:
                 resume_paused(self._client, id, plugin.cgroups_path, lambda: not self._table.is_alive(plugin))
             if plugin.done.wait(_bounded(seconds)):
                 return self._status_of(plugin)
-            log.warning("%s: it has not ended %g s after %s", id, seconds, number.name)
+            if seconds and number is not _signal.SIGKILL:
+                log.warning("%s: %s", id, kill_notice(number, seconds))
         raise DeadlineExceeded(f"it has not ended {EXIT_TIMEOUT:g} s after SIGKILL", operation="stop", id=id)
 
     def wait(self, id: str, timeout: float | None = None) -> ExitStatus:

@@ -41,8 +41,8 @@ class ExitWatcher:
         self._lock = threading.Lock()
         self._due: float | None = None
         self._closed = False
-        # For the log only. Of a pidfd that was closed before its process ended, the entry stays until it is used anew.
-        self._ids: dict[int, str] = {}
+        # By pidfd. Of one that was closed before its process ended, the entry stays until it is used anew.
+        self._watched: dict[int, tuple[str, InitProcess, Callable[..., None]]] = {}
         self._thread = threading.Thread(target=self._run, name="pluginexec-watch", daemon=True)
         try:
             self._thread.start()
@@ -50,9 +50,12 @@ class ExitWatcher:
             self._close_descriptors()
             raise
 
-    def add(self, id: str, init: InitProcess) -> None:
-        """Watch a process until its pidfd is closed."""
-        self._ids[init.pidfd] = id
+    def add(self, id: str, init: InitProcess, note_end: Callable[..., None]) -> None:
+        """Watch a process until its pidfd is closed; ``note_end(late=...)`` is called when it ends, on the thread.
+
+        ``late``: it may have ended some time before, while the thread was at work.
+        """
+        self._watched[init.pidfd] = id, init, note_end
         self._epoll.register(init.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
 
     def schedule(self, after: float = 0.0) -> None:
@@ -78,22 +81,31 @@ class ExitWatcher:
         self._due = at if self._due is None else min(self._due, at)
 
     def _run(self) -> None:
+        late = False
         while True:
             with self._lock:
                 if self._closed:
                     return
                 timeout = None if self._due is None else max(0.0, self._due - time.monotonic())
-            for descriptor, _ in self._epoll.poll(timeout):
+            for descriptor, _ in self._epoll.poll(0 if late else timeout):
                 if descriptor == self._wake:
                     os.eventfd_read(self._wake)
                 else:
-                    with self._lock:
-                        self._set_due(time.monotonic() + GRACE)
-                    id = self._ids.pop(descriptor, "?")
-                    log.debug("%s: the kernel reports that the init process has ended (pidfd)", id)
-            if self._take_due() and not self._reconcile_safely():
+                    self._note_end(descriptor, late)
+            late = self._take_due()
+            if late and not self._reconcile_safely():
                 with self._lock:
                     self._set_due(time.monotonic() + RETRY)
+
+    def _note_end(self, descriptor: int, late: bool) -> None:
+        id, init, note_end = self._watched.get(descriptor, (None, None, None))
+        # Else the report is of one that was closed meanwhile, and whose number another one got.
+        if init and note_end and init.has_ended():
+            del self._watched[descriptor]
+            note_end(late=late)
+            with self._lock:
+                self._set_due(time.monotonic() + GRACE)
+            log.debug("%s: the kernel reports that the init process has ended (pidfd)", id)
 
     def _take_due(self) -> bool:
         with self._lock:

@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -98,10 +99,10 @@ class ExitProcessor:
                 log.warning("gave up waiting for thread %s after %g s", worker.name, timeout)
 
     def _work(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None) -> None:
-        status = _status(plugin, event.exit_code if event else None, event)
+        status = _reported(plugin, event) if event else _observed(plugin, None)
         try:
             if not event:
-                status = _status(plugin, self._exit_code(plugin, task), None)
+                status = self._find_out(plugin, task)
             self._clean_up(plugin, status)
         except Exception:
             log.exception("%s: it has exited but could not be cleaned up", plugin.id)
@@ -122,13 +123,28 @@ class ExitProcessor:
             log.exception("%s: the exit handler failed", id)
         log.debug("%s: exit handler called (%.0f ms)", id, _milliseconds(begun))
 
-    def _exit_code(self, plugin: SupervisedPlugin, task: Task | None, *, later: bool = False) -> int | None:
-        """Return the exit code where no event reported it: ask the kernel first, then containerd.
+    def _find_out(self, plugin: SupervisedPlugin, task: Task | None, *, later: bool = False) -> ExitStatus:
+        """Return how a plugin ended where no event reported it.
 
-        ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because it can be asked again.
+        ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because containerd can be asked again.
         """
+        logged = plugin.files.read_logged_exit(plugin.pid)
+        # Before the task is deleted for its code: its cgroup, which counts what the OOM killer did, goes with it.
+        status = _observed(plugin, logged)
+        code = self._exit_code(plugin, task, logged, later=later)
+        if logged is None and status.exited_at_is_upper_bound:  # a logger has written by the time the task is deleted
+            logged = plugin.files.read_logged_exit(plugin.pid)
+            status = replace(_observed(plugin, logged), oom_killed=status.oom_killed)
+        return replace(status, exit_code=code)
+
+    def _exit_code(
+        self, plugin: SupervisedPlugin, task: Task | None, logged: ExitStatus | None, *, later: bool
+    ) -> int | None:
+        """Return the exit code where no event reported it: ask the kernel first, then the logger, then containerd."""
         code = plugin.init.exit_code() if plugin.init else None
         log.debug("%s: exit code %s from the kernel", plugin.id, "not available" if code is None else code)
+        if code is None and logged:
+            code = logged.exit_code
         if code is None and task and task.state is TaskState.STOPPED and task.pid == plugin.pid:
             try:
                 return self._client.delete_task(plugin.id) if later else self._delete_task_for_code(plugin.id)
@@ -165,7 +181,13 @@ class ExitProcessor:
         # End of file reaches the relays only now: the shim holds the pipes until the task is deleted.
         draining = time.monotonic()
         ended = plugin.streams is None or plugin.streams.drain()
-        log.debug("%s: output drained%s (%.0f ms)", plugin.id, "" if ended else " in part", _milliseconds(draining))
+        log.debug(
+            "%s: output drained%s, %d bytes (%.0f ms)",
+            plugin.id,
+            "" if ended else " in part",
+            plugin.streams.bytes_read if plugin.streams else 0,
+            _milliseconds(draining),
+        )
         # The root was deleted, with the FIFOs, which cannot be opened again, and the runtime's state.
         lost = not plugin.files.exist()
         if deleted and (lost or not ended or time.monotonic() - begun > LOGGER_TIMEOUT):
@@ -200,7 +222,7 @@ class ExitProcessor:
                 known = plugin.files.read_exit()
                 # The last executor may have been killed after it wrote the record, which has the event's code and time.
                 if known is None or known.pid != plugin.pid:
-                    _record(plugin, _status(plugin, self._exit_code(plugin, task, later=True), None))
+                    _record(plugin, self._find_out(plugin, task, later=True))
         self._delete(plugin)
 
 
@@ -211,13 +233,28 @@ def _never_started(plugin: SupervisedPlugin, task: Task | None) -> bool:
     return task.state is TaskState.CREATED
 
 
-def _status(plugin: SupervisedPlugin, exit_code: int | None, event: EventInfo | None) -> ExitStatus:
-    counted = oom_killed(plugin.cgroups_path)
+def _reported(plugin: SupervisedPlugin, event: EventInfo) -> ExitStatus:
+    """Return how a plugin ended, by its exit event."""
+    status = replace(_observed(plugin, None), exit_code=event.exit_code)
+    return replace(status, exited_at=event.exited_at, exited_at_is_upper_bound=False) if event.exited_at else status
+
+
+def _observed(plugin: SupervisedPlugin, logged: ExitStatus | None) -> ExitStatus:
+    """Return what was seen of how a plugin ended, here and by its logger; the exit code is not."""
+    end, counted = plugin.end, oom_killed(plugin.cgroups_path)
+    if counted is None:
+        counted = end.oom_killed if end else None
+    times = [(end.late, end.at)] if end else [(True, datetime.now(timezone.utc))]
+    if logged:
+        times.append((logged.exited_at_is_upper_bound, logged.exited_at))
+        counted = logged.oom_killed if counted is None else counted
+    is_upper_bound, exited_at = min(times)  # one that is exact before one that is not
     return ExitStatus(
-        exit_code=exit_code,
-        exited_at=event.exited_at if event and event.exited_at else datetime.now(timezone.utc),
+        exit_code=None,
+        exited_at=exited_at,
         pid=plugin.pid,
         oom_killed=plugin.oom_event if counted is None else counted,
+        exited_at_is_upper_bound=is_upper_bound,
     )
 
 
@@ -225,7 +262,7 @@ def _record(plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.W
     """Write the exit record before anything is deleted, so that a crash loses no exit; return whether it is written."""
     try:
         plugin.files.write_exit(status)
-    except OSError as error:
+    except (OSError, PluginExecError) as error:
         log.log(level, "%s: its exit could not be recorded: %s", plugin.id, error)
         return False
     log.debug("%s: exit recorded (code %s)", plugin.id, status.exit_code)

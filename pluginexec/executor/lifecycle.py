@@ -18,7 +18,8 @@ from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, contain
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink
 from pluginexec.streams.streams import Streams
 from pluginexec.types import Task, TaskState

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from enum import Enum
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, one_line
+from pluginexec.linux.cgroups import CgroupPath, oom_killed
 from pluginexec.linux.forks import Maker
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus
 from pluginexec.validation import check_id
@@ -35,6 +38,15 @@ class State(Enum):
     """Its exit is known, and one worker is processing it."""
 
 
+@dataclass(frozen=True)
+class End:
+    """The end of an init process as it was seen at once, or ``late``; ``oom_killed`` is ``None`` if unknown."""
+
+    at: datetime
+    late: bool
+    oom_killed: bool | None
+
+
 @dataclass(eq=False)
 class SupervisedPlugin:
     """One run of a plugin; the table's lock guards ``state``, ``pending_exits`` and ``oom_event``."""
@@ -46,9 +58,11 @@ class SupervisedPlugin:
     init: InitProcess | None = None
     """``None`` where the process had ended before a pidfd of it could be opened."""
     streams: Streams | None = None
-    cgroups_path: str = ""
+    cgroups_path: CgroupPath = ""
     pending_exits: list[EventInfo] = field(default_factory=list)
     oom_event: bool = False
+    end: End | None = None
+    """What was seen of its end when the kernel reported it, which containerd may not have done yet."""
     exit_seen_at: float | None = None
     """When the kernel first reported that it has ended, while containerd did not; on the monotonic clock."""
     done: threading.Event = field(default_factory=threading.Event)
@@ -58,6 +72,12 @@ class SupervisedPlugin:
     def has_ended(self) -> bool:
         """Return whether the init process is known to have ended; costs one system call."""
         return self.init is None or self.init.has_ended()
+
+    def note_end(self, *, late: bool) -> None:
+        """Keep what can be seen of its end at this moment; ``late`` if it ended some time before."""
+        if self.end is None:
+            # A containerd that is started again deletes what has ended, and with it the cgroup.
+            self.end = End(datetime.now(timezone.utc), late, oom_killed(self.cgroups_path))
 
 
 class PluginTable:

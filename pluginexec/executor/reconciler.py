@@ -48,7 +48,9 @@ class Reconciler:
     def watch(self, plugin: SupervisedPlugin) -> None:
         """Reconcile soon after the process of this plugin has ended."""
         if plugin.init:
-            self._watcher.add(plugin.id, plugin.init)
+            if plugin.init.has_ended():
+                plugin.note_end(late=True)
+            self._watcher.add(plugin.id, plugin.init, plugin.note_end)
 
     def schedule(self, after: float = 0.0) -> None:
         """Schedule a reconciliation in at most ``after`` seconds."""

@@ -8,9 +8,15 @@ from collections.abc import Callable
 from pluginexec.containerd.client import Client
 from pluginexec.errors import NotFound, PluginExecError
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
-from pluginexec.linux.cgroups import is_paused, thaw
+from pluginexec.linux.cgroups import CgroupPath, is_paused, thaw
+from pluginexec.validation import signal_name
 
 log = logging.getLogger(__name__)
+
+
+def kill_notice(number: int, seconds: float) -> str:
+    """Return what is said of a plugin that goes on ``seconds`` after the signal that was to end it."""
+    return f"ignored {signal_name(number)} for {seconds:g} s: killed"
 
 
 def send(client: Client, table: PluginTable, plugin: SupervisedPlugin, number: int) -> None:
@@ -22,17 +28,17 @@ def send(client: Client, table: PluginTable, plugin: SupervisedPlugin, number: i
             raise
 
 
-def resume_paused(client: Client, id: str, cgroups_path: str, has_ended: Callable[[], bool]) -> None:
+def resume_paused(client: Client, id: str, cgroup: CgroupPath, has_ended: Callable[[], bool]) -> None:
     """Resume a plugin, if it is paused, to which a signal was sent that is to end it.
 
     As in docker, the signal comes first, so that no instruction runs before it. Asks the kernel whether it is paused,
     which costs no ``ctr``; resumes through containerd, which keeps a state of its own, else in the kernel.
     """
-    paused = is_paused(cgroups_path)
+    paused = is_paused(cgroup)
     if paused is False or (paused is None and has_ended()):
         return
     try:
         client.resume(id)
     except PluginExecError as error:
         log.debug("%s; its cgroup is thawed", error)
-        thaw(cgroups_path)
+        thaw(cgroup)

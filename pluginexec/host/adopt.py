@@ -7,13 +7,12 @@ from datetime import datetime, timezone
 from pluginexec.errors import NotFound
 from pluginexec.host.host import Host
 from pluginexec.host.records import Record, State
-from pluginexec.root import Layout
 
 
 def unrecorded_ids(host: Host) -> list[str]:
     """List the ids that an executor made files for, and that have no record."""
     known = set(host.records.ids())
-    made = (path.parent.name for path in Layout(host.records.root).containers.glob("*/config.json"))
+    made = (path.parent.name for path in host.layout.containers.glob("*/config.json"))
     return sorted(set(made) - known)
 
 

@@ -6,8 +6,7 @@ from pluginexec.containerd.error_messages import invocation_code
 from pluginexec.containerd.runc import Command, RuntimeExec
 from pluginexec.errors import PluginExecError
 from pluginexec.host.records import Records, is_alive
-from pluginexec.linux.cgroups import cgroups_path_of, is_paused
-from pluginexec.root import Layout
+from pluginexec.linux.cgroups import cgroup_of, is_paused
 from pluginexec.types import Writer
 
 
@@ -27,13 +26,14 @@ class Exec(RuntimeExec):
             command,
             command.process(spec),
             runtime=record.runtime,
-            runtime_root=Layout(records.root).runtime_root / record.namespace,
+            runtime_root=records.layout.runtime_root / record.namespace,
             within=records.directory(id),
         )
         self._records = records
-        if not is_alive(records.state(id)):
+        state = records.state(id)
+        if not is_alive(state):
             raise self.failed("it is not running", f"start it with 'pluginexec start {id}'")
-        if is_paused(cgroups_path_of(spec)):
+        if is_paused(cgroup_of(state.pid, spec)):
             raise self.failed("it is paused", f"let it go on with 'pluginexec unpause {id}'")
 
     def wait(self, stderr: Writer, timeout: float | None = None) -> int:

@@ -6,7 +6,7 @@ from pluginexec.containerd.client import Client
 from pluginexec.errors import FailedPrecondition
 from pluginexec.host.host import Host
 from pluginexec.host.records import is_alive
-from pluginexec.linux.cgroups import cgroups_path_of, is_paused
+from pluginexec.linux.cgroups import cgroup_of, is_paused
 
 
 def pause(host: Host, id: str) -> None:
@@ -35,4 +35,4 @@ def _client_of_running(host: Host, id: str, operation: str) -> Client:
 
 
 def _is_paused(host: Host, id: str) -> bool | None:
-    return is_paused(cgroups_path_of(host.records.spec(id)))
+    return is_paused(cgroup_of(host.records.state(id).pid, host.records.spec(id)))

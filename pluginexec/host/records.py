@@ -26,8 +26,11 @@ from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
 from pluginexec.linux import trees
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import file_error, is_at
+from pluginexec.linux.locks import await_lock, release_lock
 from pluginexec.linux.pidfd import InitProcess, start_seconds
-from pluginexec.root import Layout, absolute, await_lock, file_error
+from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
 
 _T = TypeVar("_T", "Record", "State")
@@ -63,7 +66,7 @@ class State:
     """What became of a plugin: ``status`` is created, running, restarting or exited.
 
     ``pid_started``: when its process started, in seconds since the boot; with it, a pid that the kernel gave to
-    another process is not taken for it.
+    another process is not taken for it. ``finished_at_is_upper_bound``: whether it ended then or before.
     """
 
     status: str = "created"
@@ -71,6 +74,7 @@ class State:
     pid_started: float = 0.0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    finished_at_is_upper_bound: bool = False
     exit_code: int | None = None
     oom_killed: bool = False
     restart_count: int = 0
@@ -80,9 +84,9 @@ class State:
 class Records:
     """The records of one root. Every method raises ``NotFound`` for an id without one."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = absolute(root)
-        self._plugins = Layout(self.root).plugins
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._plugins = layout.plugins
 
     def ids(self) -> list[str]:
         """List the ids, those that were created last first."""
@@ -100,7 +104,7 @@ class Records:
         id = resolve_prefix(reference, self.ids())
         if id is None:
             hint = "'pluginexec ps -a' lists all"
-            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.root)!r})", hint=hint)
+            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.layout.root)!r})", hint=hint)
         return id
 
     def directory(self, id: str) -> Path:
@@ -122,9 +126,9 @@ class Records:
     def create(self, record: Record, spec: dict[str, Any]) -> None:
         """Make the record of a plugin, whole or not at all; ``AlreadyExists`` if there is one."""
         directory = self.directory(record.id)
+        self.layout.make()
+        make_directory(self._plugins, ROOT)
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._plugins.mkdir(mode=0o700, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=".", dir=self._plugins))
             try:
                 (draft / "lock").touch(mode=0o600)
@@ -252,18 +256,11 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
     if descriptor is None:
         raise DeadlineExceeded("another process is at work on it", id=id, hint=f"see who: fuser {path}")
     try:
-        if not _is_at(path, descriptor):  # removed by the last holder of the lock
+        if not is_at(path, descriptor):  # removed by the last holder of the lock
             raise missing
         yield
     finally:
-        os.close(descriptor)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Return whether an open file is still the one at a path."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    return False
+        release_lock(descriptor)
 
 
 def _missing(id: str) -> NotFound:

@@ -10,7 +10,7 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.errors import PluginExecError
 from pluginexec.executor.signals import resume_paused
 from pluginexec.host.records import Record, Records
-from pluginexec.linux.cgroups import cgroups_path_of
+from pluginexec.linux.cgroups import cgroup_of
 from pluginexec.linux.pidfd import InitProcess
 
 log = logging.getLogger(__name__)
@@ -28,4 +28,4 @@ def send(client: Callable[[], Client], id: str, init: InitProcess, number: int) 
 def resume(records: Records, record: Record, init: InitProcess) -> None:
     """Resume a plugin, if it is paused, to which a signal was sent that is to end it; starts no containerd."""
     client = Remote(record.address, runtime=record.runtime).new_client(record.namespace)
-    resume_paused(client, record.id, cgroups_path_of(records.spec(record.id)), init.has_ended)
+    resume_paused(client, record.id, cgroup_of(init.pid, records.spec(record.id)), init.has_ended)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pluginexec.errors import FailedPrecondition, NotFound, Unknown
 from pluginexec.host.records import Records, is_alive
 from pluginexec.host.usage import Usage, cpu_percent, measure
-from pluginexec.linux.cgroups import cgroups_path_of
+from pluginexec.linux.cgroups import cgroup_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Watch:
             with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
                 state = self._records.state(id)
                 if is_alive(state):
-                    usage = measure(state.pid, cgroups_path_of(self._records.spec(id)))
+                    usage = measure(state.pid, cgroup_of(state.pid, self._records.spec(id)))
                     life = (id, state.pid_started)
                     before = self._before.get(life)
                     samples.append(Sample(id, usage, cpu_percent(before, usage) if before else None))

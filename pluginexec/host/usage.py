@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pluginexec.linux.cgroups import block_io, cpu_used, memory_limit, memory_used, pids_limit, pids_used
+from pluginexec.linux.cgroups import CgroupPath, block_io, cpu_used, memory_limit, memory_used, pids_limit, pids_used
 
 _LOOPBACK = "lo"
 # In /proc/PID/net/dev: bytes received, seven more numbers about that, bytes sent.
@@ -33,23 +33,23 @@ class Usage:
     pids_limit: int | None
 
 
-def measure(pid: int, cgroups_path: str) -> Usage:
+def measure(pid: int, cgroup: CgroupPath) -> Usage:
     """Return what a plugin uses; starts no process, and asks no containerd."""
     received, sent = _network(pid) or (None, None)
-    read, written = block_io(cgroups_path) or (None, None)
+    read, written = block_io(cgroup) or (None, None)
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Usage(
         taken_at=time.monotonic(),
-        cpu_time=cpu_used(cgroups_path),
-        memory=memory_used(cgroups_path),
+        cpu_time=cpu_used(cgroup),
+        memory=memory_used(cgroup),
         # v1 shows no limit as one that is beyond all memory.
-        memory_limit=min(memory_limit(cgroups_path) or machine, machine),
+        memory_limit=min(memory_limit(cgroup) or machine, machine),
         received=received,
         sent=sent,
         block_read=read,
         block_written=written,
-        pids=pids_used(cgroups_path),
-        pids_limit=pids_limit(cgroups_path),
+        pids=pids_used(cgroup),
+        pids_limit=pids_limit(cgroup),
     )
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import log_file
 from pluginexec.host.records import State
-from pluginexec.linux.cgroups import cgroups_path_of, is_paused
-from pluginexec.root import Layout
+from pluginexec.linux.cgroups import cgroup_of, is_paused
 
 STATES = ("created", "running", "paused", "restarting", "exited")
 
@@ -26,6 +25,7 @@ def view(host: Host, id: str) -> dict[str, Any]:
         "pid": state.pid if state.status == "running" else 0,
         "started_at": state.started_at,
         "finished_at": state.finished_at,
+        "finished_at_is_upper_bound": state.finished_at_is_upper_bound,
         "exit_code": state.exit_code,
         "oom_killed": state.oom_killed,
         "error": state.error,
@@ -52,12 +52,12 @@ def details(host: Host, id: str) -> dict[str, Any]:
         "detached": record.detached,
         "log_opts": record.log_opts,
         "log_path": str(log_path) if log_path else None,
-        "runtime_root": str(Layout(host.records.root).runtime_root / record.namespace),
+        "runtime_root": str(host.layout.runtime_root / record.namespace),
         "spec": spec,
     }
 
 
 def _state_word(host: Host, id: str, state: State) -> str:
-    if state.status == "running" and is_paused(cgroups_path_of(host.records.spec(id))):
+    if state.status == "running" and is_paused(cgroup_of(state.pid, host.records.spec(id))):
         return "paused"
     return state.status

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.root import Layout
-
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOCK = re.compile(r"FLOCK +ADVISORY +(READ|WRITE) +(-?[0-9]+) +([0-9a-f]+):([0-9a-f]+):([0-9]+) ")
 
@@ -103,11 +101,11 @@ def _name(pid: int) -> str:
         return "?"
 
 
-def serve_runs(root: Path) -> bool:
-    """Return whether ``pluginexec serve`` supervises the plugins of a root."""
+def listens(path: Path) -> bool:
+    """Return whether a process receives what is sent to a datagram socket, such as that of ``pluginexec serve``."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(str(Layout(root).serve_socket))
+            probe.connect(str(path))
         except (OSError, ValueError):
             return False
     return True

@@ -21,10 +21,23 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 def mount_points_below(directory: Path) -> list[str]:
     """Return where something is mounted on a directory and below it, in the order in which that was done."""
     prefix = f"{os.path.realpath(directory)}/"
+    points = [_unescaped(fields[4]) for fields in _mountinfo()]
+    return [point for point in points if f"{point}/".startswith(prefix)]
+
+
+def roots_of(*types: str) -> set[str]:
+    """Return which directories of file systems of these types are mounted: mostly "/", another in a container."""
+    return {_unescaped(fields[3]) for fields in _mountinfo() if fields[fields.index("-") + 1] in types}
+
+
+def _mountinfo() -> list[list[str]]:
     # The kernel ends lines with "\n" alone; a path may hold "\r" and whatever else Python takes for the end of a line.
     lines = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).split("\n")
-    points = [_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), line.split(" ")[4]) for line in lines if line]
-    return [point for point in points if f"{point}/".startswith(prefix)]
+    return [line.split(" ") for line in lines if line]
+
+
+def _unescaped(path: str) -> str:
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), path)
 
 
 def mount(source: str, target: str, flags: int) -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from pluginexec.errors import AlreadyExists, InvalidArgument, shown
+from pluginexec.linux.files import file_error
 from pluginexec.managed.config import load_config
-from pluginexec.root import file_error
 
 CONFIG = "config.json"
 ROOTFS = "rootfs"

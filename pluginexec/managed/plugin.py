@@ -26,7 +26,7 @@ from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.restarter import PluginRestarter
 from pluginexec.managed.settings import Settings, changed, default_settings
 from pluginexec.restart_policy import parse_policy
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.types import ExitStatus
 from pluginexec.validation import check_id
@@ -76,7 +76,7 @@ class ManagedPlugin:
         for sink in (stdout, stderr):
             check_sink(sink)
         self._executor = executor
-        self._directories = PluginDirectories(Layout(executor.root_dir).managed / self.id)
+        self._directories = PluginDirectories(Layout(executor.root_dir, executor.root_dir).managed / self.id)
         self._unpacked: Path | None = None
         """The unpacked tar, which is removed in the end."""
         bundle = bundle_path(source)

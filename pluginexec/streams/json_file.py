@@ -80,14 +80,15 @@ class JsonFile:
     def arguments(self, streams: tuple[str, ...], mark: Path) -> tuple[str, ...]:
         """Return the arguments of ``ctr run`` for a logger that keeps these streams and discards others.
 
-        ``mark`` is what all its processes hold open as descriptor 5, as of any logger.
+        ``mark`` is what all its processes hold open as descriptor 5, as of any logger. In its directory the logger
+        records the end of the plugin.
         """
         # Not the link of a virtual environment: that costs a millisecond, and is taken away sooner.
         python = os.path.realpath(sys.executable)
         path = os.path.abspath(os.fsdecode(self.path))
         # No site, no environment, no user's directory: nothing but Python itself.
         argv = [python, "-I", "-S", "-c", _PROGRAM, os.path.dirname(__file__)]
-        argv += [path, str(self.max_size), str(self.max_file), ",".join(streams)]
+        argv += [path, str(self.max_size), str(self.max_file), ",".join(streams), str(mark.parent)]
         return log_uri(_SCRIPT.format(mark=shlex.quote(str(mark)), command=shlex.join(argv)))
 
 

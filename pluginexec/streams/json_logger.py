@@ -198,30 +198,48 @@ def _mend(descriptor: int) -> int:
 def main() -> None:
     """Be the logger of one container: stdout on descriptor 3, stderr on 4; end when both have ended.
 
-    Arguments: the path, the size and the number of its files, and the streams to be kept. Signals that ask it to end
-    are ignored by its starter.
+    Arguments: the path, the size and the number of its files, the streams to be kept, and the plugin's directory.
+    Signals that ask it to end are ignored by its starter.
     """
     import select
 
-    path, max_size, max_file, kept = sys.argv[1:]
+    path, max_size, max_file, kept, directory = sys.argv[1:]
     log = JsonLog(path, int(max_size), int(max_file))
     sources = {3: "stdout", 4: "stderr"}
     poll = select.poll()
     for source in sources:
         poll.register(source, select.POLLIN)
+    its_directory = _open_directory(directory)
     try:
         posix.write(READY, b"\n")
         posix.close(READY)
     except OSError:
         pass  # a logger before this one was killed after it was ready
+    # A module beside this one, as its starter has set the path; not loaded while containerd waits.
+    ends = __import__("end_recorder").EndRecorder(its_directory, poll)
     while sources:
-        for source, _ in poll.poll():
+        ready = poll.poll(ends.pause)
+        for source, _ in ready:
+            if source == ends.pidfd:
+                ends.end()
+                continue
             data = posix.read(source, _CHUNK)
             if not data:
                 poll.unregister(source)
                 log.end(sources.pop(source))
             elif sources[source] in kept:
                 log.write(sources[source], data)
+        if ends.pause:
+            ends.look()
+    ends.finish()
+
+
+def _open_directory(path: str) -> int:
+    """Open a plugin's directory; after that was made anew, for the next one of the id, this is still the old one."""
+    try:
+        return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError:
+        return -1  # removed while the plugin runs; its log goes on
 
 
 if __name__ == "__main__":

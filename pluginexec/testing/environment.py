@@ -14,7 +14,7 @@ from pluginexec.errors import PluginExecError
 from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.linux.forks import Maker
 from pluginexec.linux.mounts import mount_points_below, unmount_below
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 from pluginexec.testing.cleanup import end_plugins, namespace_of, remove_tree
 from pluginexec.testing.daemons import Daemon
 from pluginexec.testing.docker_plugins import DockerPluginFactory
@@ -44,7 +44,8 @@ class Environment:
         self._others = set(shims_of(daemon.address, self._prefix).values())
         self._threads = threading.enumerate()
         self.executor = Executor(root, daemon.remote, namespace=self._namespace)
-        runtime = Runtime(daemon.remote.runtime, Layout(root).runtime_root / self._namespace, root)
+        layout = self._layout = Layout(root, root)
+        runtime = Runtime(daemon.remote.runtime, layout.runtime_root / self._namespace, root)
         self.plugins = PluginFactory(self.executor, self._namespace, runtime, timeout, busybox)
         self.docker_plugins = DockerPluginFactory(self.executor, timeout)
 
@@ -58,7 +59,7 @@ class Environment:
         if not self._maker.is_this_process():
             return
         self.docker_plugins.end()
-        ids = [path.parent.name for path in Layout(self._root).containers.glob("*/config.json")]
+        ids = [path.parent.name for path in self._layout.containers.glob("*/config.json")]
         for id in ids:
             with contextlib.suppress(PluginExecError):
                 self.executor.signal(id, "KILL")

@@ -14,7 +14,7 @@ from typing import Any
 from pluginexec.containerd.runc import Command, RuntimeExec
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
 from pluginexec.executor.executor import Executor
-from pluginexec.linux.cgroups import cgroups_path_of, is_paused
+from pluginexec.linux.cgroups import cgroup_of, is_paused
 from pluginexec.testing.output import Output
 from pluginexec.types import ExitStatus
 
@@ -170,7 +170,7 @@ class PluginHandle:
     def _check_running(self, operation: str) -> None:
         if not self.is_running():
             raise FailedPrecondition("it is not running", operation=operation, id=self.id)
-        if is_paused(cgroups_path_of(self._spec)):
+        if is_paused(cgroup_of(self.pid, self._spec)):
             raise FailedPrecondition("it is paused", operation=operation, id=self.id, hint="unpause it first")
 
     def _state(self) -> str:

@@ -103,6 +103,26 @@ def test_the_executor_of_the_parent_goes_on(
     )
 
 
+def test_the_root_is_free_once_the_parent_has_closed_though_its_child_lives_on(root_dir: Path, id: str) -> None:
+    forks(
+        """
+        executor = Executor(ROOT, Remote("/nothing/listens/here"))
+        waits, go_on = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(go_on)
+            os.read(waits, 1)
+            executor.close()
+            os._exit(7)
+        executor.close()
+        Executor(ROOT, Remote("/nothing/listens/here")).close()
+        os.close(go_on)
+        assert end_of(child) == 7
+        """,
+        *(root_dir, "", id, ""),
+    )
+
+
 @pytest.mark.parametrize("end", ["stop", "leave", "__enter__().stop"])
 def test_the_containerd_of_the_parent_goes_on(short_root: Path, id: str, shell: Shell, end: str) -> None:
     forks(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pluginexec.containerd.client import Client
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import TaskState
 from tests.support.harness import wait_until

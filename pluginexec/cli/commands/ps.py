@@ -10,7 +10,7 @@ import click
 from pluginexec.cli.errors import show_error
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import human_duration, human_status, now
-from pluginexec.cli.output import format_option, print_rows
+from pluginexec.cli.output import format_option, print_rows, put
 from pluginexec.errors import InvalidArgument, NotFound, Unknown
 from pluginexec.host.host import Host
 from pluginexec.host.views import STATES, view
@@ -18,8 +18,9 @@ from pluginexec.host.views import STATES, view
 Row = dict[str, Any]
 COLUMNS = [("CONTAINER ID", "id"), ("COMMAND", "command"), ("CREATED", "created"), ("STATUS", "status")]
 FIELDS = (
-    *("id", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at", "exit_code"),
-    *("oom_killed", "error", "restart", "restart_count", "labels", "log_driver", "address", "namespace"),
+    *("id", "command", "created", "status", "created_at", "state", "pid"),
+    *("started_at", "finished_at", "finished_at_is_upper_bound", "exit_code", "oom_killed", "error", "restart"),
+    *("restart_count", "labels", "log_driver", "address", "namespace"),
 )
 _LONGEST_COMMAND = 20
 
@@ -43,7 +44,7 @@ def command(
     tests = parse_filters(filters)
     # As in docker, a filter by state implies --all.
     everything = everything or any(text.startswith(("status=", "exited=")) for text in filters)
-    host = Host(settings.root)
+    host = Host(settings.layout)
     rows = []
     code = 0
     for id in host.records.ids():
@@ -58,7 +59,7 @@ def command(
             rows.append(row)
     if quiet:
         for row in rows:
-            click.echo(row["id"])
+            put(row["id"])
         return code
     for row in rows:
         row["created"] = f"{human_duration((now() - row['created_at']).total_seconds())} ago"

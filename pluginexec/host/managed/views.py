@@ -14,6 +14,7 @@ _NEVER_ENABLED = {
     "pid": 0,
     "started_at": None,
     "finished_at": None,
+    "finished_at_is_upper_bound": False,
     "exit_code": None,
     "oom_killed": False,
     "error": "",

@@ -2,8 +2,8 @@
 
 ::
 
-    ROOT/serve.lock     flock: one serve per root
-    ROOT/serve.sock     datagram socket: any datagram means "look at the records again"
+    STATE/serve.lock     flock: one serve per root
+    STATE/serve.sock     datagram socket: any datagram means "look at the records again"
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from pluginexec.host.host import Host
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
+from pluginexec.linux.files import file_error
 from pluginexec.linux.forks import Maker
+from pluginexec.linux.locks import release_lock, take_lock
 from pluginexec.linux.poll import wait_readable
-from pluginexec.root import Layout, file_error, take_lock
+from pluginexec.root.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +60,11 @@ class Options:
 class Serve:
     """The supervisor of a root; all but the plugin supervisors' work is done on the thread that calls ``run``."""
 
-    def __init__(self, root: Path, options: Options, notifier: Notifier) -> None:
-        self._host = Host(root)
+    def __init__(self, layout: Layout, options: Options, notifier: Notifier) -> None:
+        self._host = Host(layout)
         self._options = options
         self._notifier = notifier
-        self._executors = Executors(root, self._wake_supervisor)
+        self._executors = Executors(layout, self._wake_supervisor)
         self._supervisors: dict[str, PluginSupervisor] = {}
         self._keeper: ContainerdRestarter | None = None
         self._changes = -1
@@ -79,7 +81,7 @@ class Serve:
         """
         maker = Maker()
         with ExitStack() as held:
-            requests = held.enter_context(_requests(self._host.records.root))
+            requests = held.enter_context(_requests(self._host.layout))
             self._changes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             held.callback(os.close, self._changes)
             try:
@@ -149,9 +151,8 @@ class Serve:
         self._supervisors[id] = supervisor
 
     def _keep_containerd(self, address: str) -> None:
-        root = self._host.records.root
-        if self._keeper is None and is_private(address, root):
-            keeper = ContainerdRestarter(root)
+        if self._keeper is None and is_private(address, self._host.layout):
+            keeper = ContainerdRestarter(self._host.layout)
             keeper.start()
             self._keeper = keeper
 
@@ -172,7 +173,7 @@ class Serve:
         if chosen.listens():
             return chosen.address
         with contextlib.suppress(InvalidArgument):  # a root whose path is too long for a private one
-            private = private_address(self._host.records.root)
+            private = private_address(self._host.layout)
             if Remote(private).listens():
                 return private
         raise Unavailable(f"nothing listens at {chosen.address}")
@@ -237,26 +238,26 @@ class Serve:
 
 
 @contextlib.contextmanager
-def _requests(root: Path) -> Iterator[socket.socket]:
+def _requests(layout: Layout) -> Iterator[socket.socket]:
     """Lock the root, and listen to those who ask us to look."""
+    layout.make()
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = take_lock(Layout(root).serve_lock)
+        lock = take_lock(layout.serve_lock)
     except OSError as error:
-        raise file_error(error, f"root directory {str(root)!r} cannot be used") from error
+        raise file_error(error, f"state directory {str(layout.state)!r} cannot be used") from error
     if lock is None:
         hint = "stop that one first, or give this one another --root"
-        raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(root)!r}", hint=hint)
-    path = Layout(root).serve_socket
+        raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(layout.root)!r}", hint=hint)
+    path = layout.serve_socket
     with ExitStack() as held:
-        held.callback(os.close, lock)
+        held.callback(release_lock, lock)
         requests = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
         try:
             path.unlink(missing_ok=True)
             requests.bind(str(path))
         except OSError as error:
             if error.errno is None:  # Python's own: the path is too long
-                raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --root") from error
+                raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --state") from error
             raise file_error(error, f"socket {str(path)!r} cannot be made") from error
         held.callback(_unlink_own, path, Maker())
         yield requests

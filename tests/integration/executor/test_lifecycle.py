@@ -35,7 +35,8 @@ from pluginexec.executor import deferred_cleanup
 from pluginexec.executor import lifecycle as lifecycle_module
 from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.lifecycle import Lifecycle
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.types import PLUGIN_NAMESPACE, TaskState
 from tests.support.containers import ctr, run, wait_for_state
 from tests.support.fakes import fake_command

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.cleanup.loggers import end_loggers
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.harness import PATIENCE, held_descriptors
 
 Start = Callable[..., subprocess.Popen[bytes]]

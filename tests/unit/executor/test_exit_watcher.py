@@ -106,7 +106,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_a_watched_process_is_called_into(held: Held, new_watch: NewWatch) -> None:
     child, init = held
     calls = Reconciliations()
-    new_watch(calls).add("x", init)
+    new_watch(calls).add("x", init, lambda late: None)
     assert calls.count == 0
     finish(child)
     calls.wait_for(1)
@@ -120,7 +120,7 @@ def test_each_of_many_ends_is_called_into(spawn: Spawn, new_watch: NewWatch) -> 
     for count, child in enumerate(children, 1):
         init = InitProcess.open(child.pid)
         assert init
-        watch.add("x", init)
+        watch.add("x", init, lambda late: None)
         finish(child)
         calls.wait_for(count)
         init.close()
@@ -133,7 +133,7 @@ def test_containerd_is_given_time_to_report_an_end_itself(
     monkeypatch.setattr(exit_watcher, "GRACE", HOURS)
     calls = Reconciliations()
     watch = new_watch(calls)
-    watch.add("x", init)
+    watch.add("x", init, lambda late: None)
     finish(child)
     wait_until(lambda: watch._due, "the thread to see the end")
     assert calls.count == 0
@@ -145,7 +145,7 @@ def test_an_end_during_a_reconciliation_leads_to_another(held: Held, new_watch: 
     go_on = threading.Event()
     calls = Reconciliations()
     watch = new_watch(lambda: calls() and go_on.wait(PATIENCE))
-    watch.add("x", init)
+    watch.add("x", init, lambda late: None)
     watch.schedule()
     calls.wait_for(1)
     finish(child)
@@ -154,12 +154,33 @@ def test_an_end_during_a_reconciliation_leads_to_another(held: Held, new_watch: 
     calls.wait_for(2)
 
 
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_end_is_noted_at_once_and_as_late_where_the_thread_was_at_work(
+    held: Held, new_watch: NewWatch, busy: bool
+) -> None:
+    child, init = held
+    go_on = threading.Event()
+    calls = Reconciliations()
+    noted: list[tuple[bool, int]] = []
+    watch = new_watch(lambda: calls() and (not busy or go_on.wait(PATIENCE)))
+    watch.add("x", init, lambda late: noted.append((late, calls.count)))
+    if busy:
+        watch.schedule()
+        calls.wait_for(1)
+    finish(child)
+    wait_until(init.has_ended, "the end")
+    go_on.set()
+    calls.wait_for(1 + busy)
+    assert noted == [(busy, busy)]
+
+
 def test_one_end_is_called_into_once(held: Held, new_watch: NewWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     child, init = held
     monkeypatch.setattr(exit_watcher, "GRACE", 0.0)
     calls = Reconciliations()
     watch = new_watch(calls)
-    watch.add("x", init)
+    watch.add("x", init, lambda late: None)
     finish(child)
     calls.wait_for(1)
     watch.schedule()
@@ -175,7 +196,7 @@ def test_a_process_whose_pidfd_is_closed_is_no_longer_watched(spawn: Spawn, new_
     assert init
     calls = Reconciliations()
     watch = new_watch(calls)
-    watch.add("x", init)
+    watch.add("x", init, lambda late: None)
     init.close()
     finish(child)
     child.wait()

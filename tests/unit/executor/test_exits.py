@@ -4,10 +4,11 @@ that keep a journal, so that the order of the steps shows.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import cast
 
@@ -19,9 +20,10 @@ from pluginexec.executor import exits as exits_module
 from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
-from pluginexec.executor.plugins import SupervisedPlugin
+from pluginexec.executor.plugins import End, SupervisedPlugin
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
 from tests.support.harness import PATIENCE, wait_until
@@ -34,6 +36,8 @@ STOPPED = Task("x", PID, TaskState.STOPPED)
 
 class Fakes:
     """Client, lifecycle, streams and handler in one: all write to one journal; what ``raises`` names, fails."""
+
+    bytes_read = 0
 
     def __init__(self, files: PluginFiles) -> None:
         self.files = files
@@ -322,6 +326,88 @@ def test_the_cgroups_counter_outdoes_the_oom_event(
     plugin.cgroups_path, plugin.oom_event = "/pluginexec/x", event
     finish(exits, plugin, EVENT)
     assert [status.oom_killed for status in fakes.statuses] == [expected]
+
+
+@pytest.mark.parametrize("found_by", ["reconciliation", "restore"])
+def test_the_cgroup_is_asked_before_the_task_is_deleted_for_its_code(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, found_by: str
+) -> None:
+    monkeypatch.setattr(exits_module, "oom_killed", lambda path: None if "delete task" in fakes.journal else True)
+    if found_by == "restore":
+        exits.process_unsupervised(plugin, STOPPED)
+    else:
+        finish(exits, plugin, None, STOPPED)
+    status = fakes.files.read_exit()
+    assert status
+    assert (status.exit_code, status.oom_killed) == (3, True)
+
+
+def write_logged_exit(files: PluginFiles, code: int | None, *, late: bool = False, pid: int = PID) -> None:
+    """Write what the logger of a plugin records of its end."""
+    record = {"exit_code": code, "exited_at": AT.isoformat(), "pid": pid, "oom_killed": True}
+    (files.directory / "ended.json").write_text(json.dumps(record | {"exited_at_is_upper_bound": late}))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("task", [None, STOPPED], ids=["forgotten", "stopped"])
+def test_of_an_end_that_its_logger_recorded_containerd_is_not_asked(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, task: Task | None, late: bool
+) -> None:
+    write_logged_exit(fakes.files, 7, late=late)
+    fakes.files.pid.write_text(str(PID))
+    exits.process_unsupervised(plugin, task)
+    assert fakes.files.read_exit() == ExitStatus(7, AT, PID, oom_killed=True, exited_at_is_upper_bound=late)
+    assert "delete task" not in fakes.journal
+
+
+def test_a_logger_that_knows_no_code_still_knows_the_time(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
+) -> None:
+    write_logged_exit(fakes.files, None)
+    exits.process_unsupervised(plugin, STOPPED)
+    assert fakes.files.read_exit() == ExitStatus(3, AT, PID, oom_killed=True)
+
+
+def test_a_logger_that_writes_while_the_task_is_deleted_is_heard(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete_task(id: str) -> int:
+        write_logged_exit(fakes.files, 7)
+        return 3
+
+    monkeypatch.setattr(fakes, "delete_task", delete_task)
+    monkeypatch.setattr(exits_module, "oom_killed", lambda path: False)
+    exits.process_unsupervised(plugin, STOPPED)
+    assert fakes.files.read_exit() == ExitStatus(3, AT, PID)
+
+
+def test_the_record_of_another_process_counts_for_nothing(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
+) -> None:
+    write_logged_exit(fakes.files, 7, pid=PID + 1)
+    exits.process_unsupervised(plugin, STOPPED)
+    status = fakes.files.read_exit()
+    assert status
+    assert (status.exit_code, status.oom_killed, status.exited_at_is_upper_bound) == (3, False, True)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_without_an_event_the_time_is_that_of_the_kernels_report(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, late: bool
+) -> None:
+    plugin.end = End(AT, late, oom_killed=True)
+    finish(exits, plugin, None)
+    assert fakes.statuses == [ExitStatus(None, AT, PID, oom_killed=True, exited_at_is_upper_bound=late)]
+
+
+def test_an_exact_time_is_better_than_an_earlier_upper_bound(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
+) -> None:
+    write_logged_exit(fakes.files, None, late=True)
+    exact = AT + timedelta(seconds=1)
+    plugin.end = End(exact, late=False, oom_killed=None)
+    finish(exits, plugin, None)
+    assert fakes.statuses == [ExitStatus(None, exact, PID, oom_killed=True)]
 
 
 @pytest.fixture

@@ -14,19 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import root
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied, Unknown
 from pluginexec.host.records import Record, Records, State, hold_process, is_alive
+from pluginexec.linux import locks
+from pluginexec.linux.locks import take_lock
 from pluginexec.linux.pidfd import start_seconds
-from pluginexec.root import take_lock
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 
 NOW = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc)
 
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "root")
+    return Records(one_directory(tmp_path / "root"))
 
 
 def record(id: str, **changes: object) -> Record:
@@ -43,7 +44,7 @@ def test_a_record_comes_back_as_it_was_written(records: Records) -> None:
 
 def test_a_state_comes_back_as_it_was_written(records: Records) -> None:
     records.create(record("one"), {})
-    state = State("exited", 7, 1.5, NOW, NOW, 137, True, 3, "it failed")
+    state = State("exited", 7, 1.5, NOW, NOW, True, 137, True, 3, "it failed")
     records.write_state("one", state)
     assert records.state("one") == state
 
@@ -81,7 +82,7 @@ def test_of_twenty_that_create_one_id_at_once_one_succeeds(records: Records) -> 
     made, barrier = [], threading.Barrier(20)
 
     def create() -> None:
-        own = Records(records.root)
+        own = Records(records.layout)
         barrier.wait()
         try:
             own.create(record("one"), {})
@@ -99,14 +100,14 @@ def test_of_twenty_that_create_one_id_at_once_one_succeeds(records: Records) -> 
 
 def test_the_directories_are_ours_alone(records: Records) -> None:
     records.create(record("one"), {})
-    for path in (records.root, records.root / "plugins", records.directory("one")):
+    for path in (records.layout.root, records.layout.root / "plugins", records.directory("one")):
         assert path.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidArgument, match="file"):
-        Records(tmp_path / "file" / "root").create(record("one"), {})
+        Records(one_directory(tmp_path / "file" / "root")).create(record("one"), {})
 
 
 def test_ids_are_listed_last_created_first(records: Records) -> None:
@@ -140,7 +141,7 @@ def test_a_record_that_is_removed_is_gone_with_all_its_files(records: Records) -
     records.create(record("one"), {})
     (records.directory("one") / "one-json.log").touch()
     records.remove("one")
-    assert list((records.root / "plugins").iterdir()) == []
+    assert list((records.layout.root / "plugins").iterdir()) == []
     for read in (records.record, records.state, records.spec):
         with pytest.raises(NotFound):
             read("one")
@@ -167,8 +168,9 @@ def test_a_process_that_is_killed_lets_go_of_the_lock(records: Records) -> None:
     records.create(record("one"), {})
     script = f"""
 from pluginexec.host.records import Records
+from pluginexec.root.layout import Layout
 import sys
-with Records({str(records.root)!r}).lock("one"):
+with Records(Layout.of({str(records.layout.root)!r}, {str(records.layout.state)!r})).lock("one"):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -204,7 +206,7 @@ def test_who_waited_for_the_lock_of_a_plugin_that_was_removed_is_told(
             found.append(error)
 
     with records.lock("one"):
-        monkeypatch.setattr(root, "take_lock", try_lock)
+        monkeypatch.setattr(locks, "take_lock", try_lock)
         thread = threading.Thread(target=wait)
         thread.start()
         assert tried.wait(PATIENCE)

@@ -15,6 +15,7 @@ import pytest
 from pluginexec.linux import cgroups
 from pluginexec.linux.cgroups import (
     block_io,
+    cgroup_of,
     cgroups_path_of,
     cpu_used,
     is_paused,
@@ -113,6 +114,80 @@ def test_only_empty_cgroups_of_that_path_are_removed(tmp_path: Path, monkeypatch
 )
 def test_the_path_is_what_the_spec_says(spec: dict[str, Any], path: str) -> None:
     assert cgroups_path_of(spec) == path
+
+
+ASKED = {"linux": {"cgroupsPath": "/a/b"}}
+
+
+@pytest.fixture
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Say in which cgroups process 7 is, and which directories of the cgroups are mounted here."""
+
+    def make(text: str, *roots: str) -> None:
+        (tmp_path / "7").mkdir()
+        (tmp_path / "7" / "cgroup").write_text(text)
+        monkeypatch.setattr(cgroups, "_PROC", tmp_path)
+        monkeypatch.setattr(cgroups, "_mounted_roots", lambda: set(roots))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("text", "roots", "spec", "expected"),
+    [
+        pytest.param("0::/x/p\n", (), {}, {"": "/x/p"}, id="v2"),
+        pytest.param(
+            "3:cpu,cpuacct:/x/p\n2:name=systemd:/y\n1:memory:/own/x/p\n0::/\n",
+            (),
+            {"linux": {"cgroupsPath": "x/p"}},
+            {"cpu": "/x/p", "cpuacct": "/x/p", "systemd": "/y", "memory": "/own/x/p"},
+            id="v1, relative to another cgroup in each hierarchy",
+        ),
+        pytest.param(
+            "0::/x:y:z\n",
+            (),
+            {"linux": {"cgroupsPath": "x:y:z"}},
+            {"": "/x:y:z"},
+            id="systemd's form",
+        ),
+        pytest.param("0::/a/b/init.scope\n", (), ASKED, {"": "/a/b"}, id="it moved itself further down"),
+        pytest.param("0::/a/bc\n", (), ASKED, {"": "/a/bc"}, id="another one of the same beginning"),
+        pytest.param("0::/docker/7/a/b\n", ("/docker/7",), ASKED, {"": "/a/b"}, id="in a container"),
+        pytest.param("2:memory:/\n1:pids:/\n", (), ASKED, "/a/b", id="v1, ended and not reaped"),
+        pytest.param("rubbish\n", (), ASKED, "/a/b", id="rubbish"),
+    ],
+)
+def test_the_kernel_tells_where_a_plugin_is(
+    listed: Callable[..., None], text: str, roots: tuple[str, ...], spec: dict[str, Any], expected: object
+) -> None:
+    listed(text, *roots)
+    found = cgroup_of(7, spec)
+    assert (found if isinstance(found, str) else {key: found[key] for key in found if key != "unified"}) == expected
+
+
+def test_where_v2_is_beside_v1_it_is_found_and_removed_too(
+    listed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "_MOUNT", tmp_path)
+    for name in ("memory/x", "systemd/x", "unified/x", "pids/x"):
+        (tmp_path / name).mkdir(parents=True)
+    listed("2:name=systemd:/x\n1:memory:/x\n0::/x\n")
+    remove_cgroups(cgroup_of(7, {}))
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/x")} == {"pids/x"}
+
+
+def test_of_a_plugin_that_has_ended_there_is_what_the_spec_asked_for(listed: Callable[..., None]) -> None:
+    listed("0::/x\n")
+    assert cgroup_of(8, ASKED) == "/a/b"
+    assert cgroup_of(8, {}) == ""
+
+
+@pytest.mark.usefixtures("counters")
+def test_each_hierarchy_may_have_a_path_of_its_own() -> None:
+    names = ("freezer", "cpuacct", "memory", "pids", "blkio", "")
+    assert [ask(dict.fromkeys(names, "/p")) for ask in QUESTIONS] == [ask("/p") for ask in QUESTIONS]
+    assert [ask(dict.fromkeys(names, "/q")) for ask in QUESTIONS] == [None] * len(QUESTIONS)
+    assert [ask({"cpu": "/p"}) for ask in QUESTIONS] == [None] * len(QUESTIONS)
 
 
 V1 = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pluginexec import InvalidArgument, JsonFile
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.streams.streams import Streams
 from tests.support.harness import Buffer, held_descriptors
@@ -81,7 +81,7 @@ def test_its_logger_keeps_the_streams_it_was_given_for_and_there_is_no_fifo_and_
     streams = Streams.create(files, *(sink if wanted else None for wanted in both))
     shell, _, script = take_apart(streams.arguments)
     assert shell == "/bin/sh"
-    assert f"{tmp_path / 'log'} 5 7 {kept}; do" in script
+    assert f"{tmp_path / 'log'} 5 7 {kept} {files.directory}; do" in script
     assert script.startswith("PATH=")
     assert str(files.config) in script
     assert os.listdir(files.directory) == ["config.json"]
