@@ -179,6 +179,7 @@ def test_serve_of_the_parent_goes_on(plugins: Plugins, root_dir: Path, container
         """
         from pluginexec.host.serve.sd_notify import Notifier
         from pluginexec.host.serve.service import Options, Serve
+        from tests.support.layouts import one_directory
 
         pending, wakeup = os.pipe()
 
@@ -189,7 +190,7 @@ def test_serve_of_the_parent_goes_on(plugins: Plugins, root_dir: Path, container
                 assert threading.active_count() > 1
                 os.write(wakeup, bytes([signal.SIGTERM]))
 
-        Serve(Path(ROOT), Options(ADDRESS, "plugins.moby", live_restore=True), ForksWhenReady(None)).run(pending)
+        Serve(one_directory(Path(ROOT)), Options(ADDRESS, "plugins.moby", live_restore=True), ForksWhenReady(None)).run(pending)
         """,
         *(root_dir, containerd.address, id, ""),
     )

@@ -66,10 +66,10 @@ class Serve:
         self._notifier = notifier
         self._executors = Executors(layout, self._wake_supervisor)
         self._supervisors: dict[str, PluginSupervisor] = {}
-        self._keeper: ContainerdRestarter | None = None
+        self._restarter: ContainerdRestarter | None = None
         self._changes = -1
-        self._complained: set[str] = set()
-        self._strangers_due = True
+        self._warned_of: set[str] = set()
+        self._adoption_due = True
         self._ready_due = True
         self._status = ""
 
@@ -114,12 +114,12 @@ class Serve:
     def _reload(self) -> None:
         log.info("reloading")
         self._notifier.reloading()
-        self._strangers_due = self._ready_due = True
+        self._adoption_due = self._ready_due = True
 
     def _look(self, *, at_start: bool = False) -> None:
         """Start a supervisor for each plugin that needs one, and wake the others."""
-        if self._strangers_due:
-            self._adopt_strangers()
+        if self._adoption_due:
+            self._adopt_unrecorded()
         for id in reversed(self._host.records.ids()):  # the oldest first
             supervisor = self._supervisors.get(id)
             if supervisor:
@@ -129,7 +129,7 @@ class Serve:
                 if self._is_due(id, at_start):
                     self._guard(id, at_start)
             except PluginExecError as error:
-                self._complain(f"{id}: {error}")
+                self._warn_once(f"{id}: {error}")
 
     def _is_due(self, id: str, at_start: bool) -> bool:
         state, record = self._host.records.state(id), self._host.records.record(id)
@@ -140,7 +140,7 @@ class Serve:
         )
 
     def _guard(self, id: str, at_start: bool) -> None:
-        self._keep_containerd(self._host.records.record(id).address)
+        self._restart_containerd(self._host.records.record(id).address)
         supervisor = PluginSupervisor(
             self._host, id, self._executors, self._note_change, at_start=at_start, patience=self._options.stop_timeout
         )
@@ -150,24 +150,24 @@ class Serve:
             raise Unavailable(f"cannot supervise it: out of threads: {error}") from error
         self._supervisors[id] = supervisor
 
-    def _keep_containerd(self, address: str) -> None:
-        if self._keeper is None and is_private(address, self._host.layout):
-            keeper = ContainerdRestarter(self._host.layout)
-            keeper.start()
-            self._keeper = keeper
+    def _restart_containerd(self, address: str) -> None:
+        if self._restarter is None and is_private(address, self._host.layout):
+            restarter = ContainerdRestarter(self._host.layout)
+            restarter.start()
+            self._restarter = restarter
 
-    def _adopt_strangers(self) -> None:
+    def _adopt_unrecorded(self) -> None:
         """Make records of plugins without one; once, and again if that fails for now."""
-        self._strangers_due = False
+        self._adoption_due = False
         for id in unrecorded_ids(self._host):
             try:
-                adopt(self._host, id, self._address_of_strangers(), self._options.namespace)
+                adopt(self._host, id, self._address_of_unrecorded(), self._options.namespace)
                 log.info("%s: adopted, it had no record", id)
             except PluginExecError as error:
-                self._strangers_due = True
-                self._complain(f"{id}: it cannot be adopted: {error}")
+                self._adoption_due = True
+                self._warn_once(f"{id}: it cannot be adopted: {error}")
 
-    def _address_of_strangers(self) -> str:
+    def _address_of_unrecorded(self) -> str:
         chosen = choose(self._options.address)
         # None is started: what another containerd does not know would count as ended.
         if chosen.listens():
@@ -210,9 +210,9 @@ class Serve:
             self._notifier.status(status)
         self._status = status
 
-    def _complain(self, message: str) -> None:
-        if message not in self._complained:
-            self._complained.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned_of:
+            self._warned_of.add(message)
             log.warning("%s", message)
 
     def _end(self, signals: int) -> None:
@@ -233,8 +233,8 @@ class Serve:
         for supervisor in self._supervisors.values():
             supervisor.join()
         self._executors.close()
-        if self._keeper:
-            self._keeper.close()
+        if self._restarter:
+            self._restarter.close()
 
 
 @contextlib.contextmanager

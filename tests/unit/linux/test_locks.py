@@ -15,10 +15,11 @@ from tests.support.harness import PATIENCE
 from tests.support.probe import environment
 
 FORKS = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from pluginexec.linux.locks import release_lock, take_lock
 
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 path = Path(sys.argv[1])
 lock = take_lock(path)
 assert lock is not None
@@ -31,7 +32,7 @@ if os.fork() == 0:
     os._exit(0)
 os.read(ready, 1)
 print("forked", flush=True)
-sys.stdin.readline()
+signal.sigwait([signal.SIGUSR1])
 release_lock(lock)
 print("released", flush=True)
 os.read(ready, 1)  # until it is killed
@@ -55,9 +56,7 @@ class Holder:
         assert self._process.stdout.readline() == line
 
     def release(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
+        self._process.send_signal(signal.SIGUSR1)
         self.await_line(b"released\n")
 
     def kill(self) -> None:
