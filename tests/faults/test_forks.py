@@ -190,7 +190,8 @@ def test_serve_of_the_parent_goes_on(plugins: Plugins, root_dir: Path, container
                 assert threading.active_count() > 1
                 os.write(wakeup, bytes([signal.SIGTERM]))
 
-        Serve(one_directory(Path(ROOT)), Options(ADDRESS, "plugins.moby", live_restore=True), ForksWhenReady(None)).run(pending)
+        options = Options(ADDRESS, "plugins.moby", live_restore=True)
+        Serve(one_directory(Path(ROOT)), options, ForksWhenReady(None)).run(pending)
         """,
         *(root_dir, containerd.address, id, ""),
     )

@@ -21,7 +21,10 @@ def run(script: str) -> str:
 def test_a_fork_waits_for_commands_that_are_being_started_and_they_for_it() -> None:
     printed = run("""
 import os, threading
+from pluginexec.linux import forks
 from pluginexec.linux.forks import spawning
+
+forks._SPAWN_TIMEOUT = 60.0
 
 begun, go_on, said = threading.Event(), threading.Event(), []
 
