@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pluginexec.cleanup.inflight import InFlightCommands
+from pluginexec.cleanup.unfinished import Unfinished
 from pluginexec.containerd.client import DELETE_TIMEOUT
 from pluginexec.containerd.events import EventStream
 from pluginexec.containerd.remote import Remote
@@ -81,7 +82,10 @@ class Executor:
     ) -> None:
         client = self._client = (remote or Remote()).new_client(namespace)
         self._root = Root(root_dir, shared=shared)
-        self._deferred = DeferredCleanup(on_kept=lambda: self._reconciler.schedule(_RETRY_CLEANUP_AFTER))
+        self._deferred = DeferredCleanup(
+            lambda: self._reconciler.schedule(_RETRY_CLEANUP_AFTER),
+            Unfinished(self._root.unfinished, client.ctr.address, namespace),
+        )
         self._lifecycle = Lifecycle(client, self._root, self._deferred)
         self._table = PluginTable(self._root, EXIT_TIMEOUT)
         self._exits = ExitProcessor(client, self._lifecycle, self._deferred, self._table.remove, exit_handler)
@@ -99,6 +103,8 @@ class Executor:
                 )
                 undo.callback(self._reconciler.close)
                 self._events = EventStream(client.ctr, self)
+                if self._deferred.load(self._lifecycle.delete_unfinished):
+                    self._reconciler.schedule()
                 undo.pop_all()
         except (OSError, RuntimeError) as error:
             raise Unavailable(f"cannot create the executor: out of threads or file descriptors: {error}") from error
@@ -183,6 +189,7 @@ class Executor:
                 if task and init:
                     plugin.cgroups_path = cgroup_of(init.pid, spec)
                     self._supervise(plugin, streams, task.pid, init)
+                    self._deferred.discard(id)
                     return True
                 plugin.streams = streams
                 self._exits.process_unsupervised(plugin, task)

@@ -30,6 +30,7 @@ class Root:
         self._shared = shared
         layout = Layout(self.path, self.path)
         self.runtime_root = layout.runtime_root
+        self.unfinished = layout.unfinished
         self._containers = layout.containers
         self._newest_exit = 0
         self._lock = self._take(layout)
