@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from pluginexec.daemon.private import find_listening, is_private, not_listening
 from pluginexec.daemon.restarter import ContainerdRestarter
@@ -28,7 +29,8 @@ from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.linux.files import file_error
-from pluginexec.linux.locks import take_lock
+from pluginexec.linux.forks import Maker
+from pluginexec.linux.locks import release_lock, take_lock
 from pluginexec.linux.poll import wait_readable
 from pluginexec.root.layout import Layout
 
@@ -76,6 +78,7 @@ class Serve:
         Raises ``FailedPrecondition`` if another process does, ``InvalidArgument`` or ``PermissionDenied`` for a root
         that cannot be used.
         """
+        maker = Maker()
         with ExitStack() as held:
             requests = held.enter_context(_requests(self._host.layout))
             self._changes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -83,7 +86,8 @@ class Serve:
             try:
                 self._serve(signals, requests)
             finally:
-                self._end(signals)
+                if maker.is_this_process():
+                    self._end(signals)
 
     def _serve(self, signals: int, requests: socket.socket) -> None:
         self._look(at_start=True)
@@ -241,7 +245,7 @@ def _requests(layout: Layout) -> Iterator[socket.socket]:
         raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(layout.root)!r}", hint=hint)
     path = layout.serve_socket
     with ExitStack() as held:
-        held.callback(os.close, lock)
+        held.callback(release_lock, lock)
         requests = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
         try:
             path.unlink(missing_ok=True)
@@ -250,8 +254,13 @@ def _requests(layout: Layout) -> Iterator[socket.socket]:
             if error.errno is None:  # Python's own: the path is too long
                 raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --state") from error
             raise file_error(error, f"socket {str(path)!r} cannot be made") from error
-        held.callback(path.unlink, missing_ok=True)
+        held.callback(_unlink_own, path, Maker())
         yield requests
+
+
+def _unlink_own(path: Path, maker: Maker) -> None:
+    if maker.is_this_process():
+        path.unlink(missing_ok=True)
 
 
 def _drain(requests: socket.socket) -> None:
