@@ -93,7 +93,7 @@ def planned(
         id=id,
         created_at=datetime.now(timezone.utc),
         # Last: an invalid spec must fail before anything is started.
-        address=ensure_running(settings.address, settings.layout).address,
+        address=ensure_running(settings.address, settings.layout, settings.timeout).address,
         namespace=settings.namespace,
         command=list(spec["process"]["args"]),
         labels=labels,

@@ -11,6 +11,7 @@ import typing
 import click
 
 from pluginexec import __version__
+from pluginexec.cli.seconds import Seconds
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,6 +167,16 @@ class LazyGroup(Group):
     "root, else one below /run/pluginexec/by-root.",
 )
 @click.option(
+    "--timeout",
+    metavar="SECONDS",
+    envvar="PLUGINEXEC_TIMEOUT",
+    show_envvar=True,
+    default=30.0,
+    show_default=True,
+    type=Seconds(),
+    help="Time for one thing that containerd is asked to do, such as the start of a plugin with its hooks.",
+)
+@click.option(
     "--debug",
     is_flag=True,
     envvar="PLUGINEXEC_DEBUG",
@@ -184,7 +195,14 @@ class LazyGroup(Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(
-    ctx: click.Context, address: str | None, namespace: str, root: str, state: str | None, debug: bool, log_format: str
+    ctx: click.Context,
+    address: str | None,
+    namespace: str,
+    root: str,
+    state: str | None,
+    timeout: float,
+    debug: bool,
+    log_format: str,
 ) -> None:
     """Run and supervise plugin containers on containerd, using ctr and runc.
 
@@ -205,7 +223,7 @@ def cli(
     if state == "":
         raise click.UsageError("the state directory is empty: pass a directory, or omit --state", ctx)
     layout = Layout.of(root, state)
-    ctx.obj = Settings(address, check_namespace(namespace), layout, debug, log_format)
+    ctx.obj = Settings(address, check_namespace(namespace), layout, timeout, debug, log_format)
     configure(debug, log_format)
     layout.check()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.private import choose, private_address
 from pluginexec.errors import PluginExecError
 from pluginexec.root.layout import Layout
@@ -18,13 +18,15 @@ class Target:
     namespace: str
     layout: Layout
     listening: Remote | None
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds that one command to containerd may take."""
 
     @classmethod
-    def of(cls, address: str | None, namespace: str, layout: Layout) -> Target:
+    def of(cls, address: str | None, namespace: str, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> Target:
         """Find a listening containerd: the chosen one, else the private one of the root."""
-        chosen = choose(address)
+        chosen = choose(address, timeout)
         try:
-            candidates = (chosen, Remote(private_address(layout)))
+            candidates = (chosen, Remote(private_address(layout), timeout=timeout))
         except PluginExecError:  # check_socket reports it
             candidates = (chosen, chosen)
-        return cls(address, namespace, layout, next((each for each in candidates if each.listens()), None))
+        return cls(address, namespace, layout, next((each for each in candidates if each.listens()), None), timeout)

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pluginexec.containerd.error_messages import invocation_code
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.private import ensure_running, is_private
 from pluginexec.errors import (
     AlreadyExists,
@@ -53,8 +53,10 @@ _LOCK_POLL = 0.01
 class Host:
     """The plugins of a root directory, as the commands work on them; it keeps nothing open."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.layout = layout
+        self.timeout = timeout
+        """Seconds that one command to containerd may take."""
         self.records = Records(layout)
         # What only waits for a plugin to end takes no turn.
         self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
@@ -63,8 +65,8 @@ class Host:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
         address = record.address
         if is_private(address, self.layout):
-            address = ensure_running(address, self.layout).address
-        return Remote(address, runtime=record.runtime)
+            address = ensure_running(address, self.layout, self.timeout).address
+        return Remote(address, runtime=record.runtime, timeout=self.timeout)
 
     def executor(self, record: Record, handler: ExitHandler | None = None) -> Executor:
         """Return an executor for a plugin, which shares the root with those of other processes."""
@@ -213,7 +215,7 @@ class Host:
                 self.notify_serve()
             self._send(record, init, number)
             if ends:
-                resume(self.records, record, init)
+                resume(self.records, record, init, self.timeout)
 
     def wait(self, id: str) -> State:
         """Wait until a plugin has ended and all that is done about it; return its state then."""
@@ -315,7 +317,7 @@ class Host:
     def _end(self, record: Record, init: InitProcess, number: int, timeout: float) -> bool:
         """Send a signal and wait; return whether the process has ended."""
         self._send(record, init, number)
-        resume(self.records, record, init)
+        resume(self.records, record, init, self.timeout)
         return init.ends_within(timeout)
 
     def _send(self, record: Record, init: InitProcess, number: int) -> None:

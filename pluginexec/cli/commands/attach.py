@@ -40,7 +40,7 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
 
     If the reader closes the pipe, as in 'attach ID | head', this command ends and the plugin keeps running.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     id = host.records.resolve(id)
     if host.reconcile(id).status != "running":
         hint = "'pluginexec start' starts it, 'pluginexec logs' shows its output"

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.private import choose, is_private, private_address
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
@@ -46,23 +46,25 @@ class Options:
 
     - ``address``, ``namespace``: of plugins that have no record;
     - ``live_restore``: in the end, leave the plugins running;
-    - ``stop_timeout``: else, how many seconds they have before they are killed.
+    - ``stop_timeout``: else, how many seconds they have before they are killed;
+    - ``timeout``: seconds that one command to containerd may take.
     """
 
     address: str | None
     namespace: str
     live_restore: bool = False
     stop_timeout: float = 10.0
+    timeout: float = DEFAULT_TIMEOUT
 
 
 class Serve:
     """The supervisor of a root; all but the plugin supervisors' work is done on the thread that calls ``run``."""
 
     def __init__(self, layout: Layout, options: Options, notifier: Notifier) -> None:
-        self._host = Host(layout)
+        self._host = Host(layout, options.timeout)
         self._options = options
         self._notifier = notifier
-        self._executors = Executors(layout, self._wake_supervisor)
+        self._executors = Executors(layout, self._wake_supervisor, options.timeout)
         self._supervisors: dict[str, PluginSupervisor] = {}
         self._restarter: ContainerdRestarter | None = None
         self._changes = -1
@@ -148,7 +150,7 @@ class Serve:
 
     def _restart_containerd(self, address: str) -> None:
         if self._restarter is None and is_private(address, self._host.layout):
-            restarter = ContainerdRestarter(self._host.layout)
+            restarter = ContainerdRestarter(self._host.layout, self._options.timeout)
             restarter.start()
             self._restarter = restarter
 
