@@ -5,6 +5,7 @@
     ROOT/                       0700; survives a reboot; by default /var/lib/pluginexec
       plugins/ID/               the records and logs of the command line; see host/records
       managed/NAME/             managed plugins; see host/managed/files
+      seccomp/                  default profiles of the command line's plugins; see host/seccomp
       containerd/               the content and the log of the private containerd; see daemon/files
     STATE/                      0700; need not survive one; by default /run/pluginexec, or /run/pluginexec/by-root/HASH
       owner                     a link to the root
@@ -41,6 +42,7 @@ class Layout:
         self.root = root
         self.plugins = root / "plugins"
         self.managed = root / "managed"
+        self.seccomp = root / "seccomp"
         self.containerd = root / "containerd"
         self.state = state
         self.owner = state / "owner"
