@@ -52,7 +52,7 @@ def _address(target: Target) -> str:
 
 def _count(host: Host) -> dict[str, int]:
     counts = {"running": 0, "paused": 0, "stopped": 0}
-    for id in host.records.ids():
+    for id in host.records.all_ids():
         with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
             state = view(host, id)["state"]
             counts[state if state in counts else "stopped"] += 1

@@ -105,11 +105,7 @@ class Records:
 
     def resolve(self, reference: str) -> str:
         """Return the id that is meant: an id, or the beginning of just one."""
-        id = resolve_prefix(reference, self.ids())
-        if id is None:
-            hint = "'pluginexec ps -a' lists all"
-            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.layout.root)!r})", hint=hint)
-        return id
+        return resolve_id(reference, self.ids(), self.layout)
 
     def directory(self, id: str) -> Path:
         """Return where the files of a plugin are, its logs too."""
@@ -213,6 +209,15 @@ class Records:
 
     def _read(self, id: str, name: str) -> dict[str, Any]:
         return read_whole(self.directory(id) / name, id)
+
+
+def resolve_id(reference: str, ids: list[str], layout: Layout) -> str:
+    """Return the id that is meant: one of those of a root, or the beginning of just one; ``NotFound`` else."""
+    id = resolve_prefix(reference, ids)
+    if id is None:
+        hint = f"'pluginexec ps -a' lists all (root: {layout.root})"
+        raise NotFound(f"no such plugin: {shown(reference)}", hint=hint)
+    return id
 
 
 def resolve_prefix(reference: str, ids: list[str]) -> str | None:

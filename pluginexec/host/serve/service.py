@@ -23,8 +23,9 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.private import choose, is_private, private_address
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
-from pluginexec.host.adopt import adopt, unrecorded_ids
+from pluginexec.host.adopt import adopt
 from pluginexec.host.host import Host
+from pluginexec.host.programs import unrecorded_ids
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
@@ -155,7 +156,7 @@ class Serve:
     def _adopt_unrecorded(self) -> None:
         """Make records of plugins without one; once, and again if that fails for now."""
         self._adoption_due = False
-        for id in unrecorded_ids(self._host):
+        for id in unrecorded_ids(self._host.layout, self._host.records.ids()):
             try:
                 adopt(self._host, id, self._address_of_unrecorded(), self._options.namespace)
                 log.info("%s: adopted, it had no record", id)
