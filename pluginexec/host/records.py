@@ -28,7 +28,7 @@ from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, 
 from pluginexec.linux import trees
 from pluginexec.linux.directories import make_directory, names_in
 from pluginexec.linux.files import file_error, is_at
-from pluginexec.linux.locks import await_lock
+from pluginexec.linux.locks import await_lock, release_lock
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
@@ -269,7 +269,7 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
             raise missing
         yield
     finally:
-        os.close(descriptor)
+        release_lock(descriptor)
 
 
 def _missing(id: str) -> NotFound:
