@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
-from pluginexec.daemon.private import choose, private_address
-from pluginexec.errors import PluginExecError
+from pluginexec.daemon.private import find_listening
 from pluginexec.root.layout import Layout
 
 
@@ -23,10 +22,5 @@ class Target:
 
     @classmethod
     def of(cls, address: str | None, namespace: str, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> Target:
-        """Find a listening containerd: the chosen one, else the private one of the root."""
-        chosen = choose(address, timeout)
-        try:
-            candidates = (chosen, Remote(private_address(layout), timeout=timeout))
-        except PluginExecError:  # check_socket reports it
-            candidates = (chosen, chosen)
-        return cls(address, namespace, layout, next((each for each in candidates if each.listens()), None), timeout)
+        """Find a listening containerd: the chosen one; where none was given, else the private one of the root."""
+        return cls(address, namespace, layout, find_listening(address, layout, timeout), timeout)

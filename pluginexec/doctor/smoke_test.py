@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
-from pluginexec.daemon.private import choose, private_address
+from pluginexec.daemon.private import find_listening, may_be_private, not_listening
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.elf import GREETING, tiny_program
@@ -101,12 +101,13 @@ def _run(remote: Remote, scratch: Path, rootfs: Path) -> float:
 
 @contextlib.contextmanager
 def _containerd(address: str | None, layout: Layout, scratch: Path, timeout: float) -> Iterator[Remote]:
-    for remote in (choose(address, timeout), Remote(private_address(layout), timeout=timeout)):
-        if remote.listens():
-            yield remote
-            return
-    with Containerd(scratch, timeout=timeout) as containerd:
-        yield containerd.remote
+    if remote := find_listening(address, layout, timeout):
+        yield remote
+    elif may_be_private(address, layout):
+        with Containerd(scratch, timeout=timeout) as containerd:
+            yield containerd.remote
+    else:
+        raise not_listening(address)
 
 
 @contextlib.contextmanager
