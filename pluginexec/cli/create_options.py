@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -19,7 +20,10 @@ from pluginexec.linux.cgroups import cgroups_path_of, default_cgroups_path
 from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.spec import load_spec
 from pluginexec.restart_policy import parse_policy
+from pluginexec.root.layout import Layout
 from pluginexec.validation import check_id, parse_signal
+
+log = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -88,6 +92,7 @@ def planned(
     log_opts = pairs("--log-opt", options["log_opts"])
     check_options(driver, log_opts)
     _check(**options)
+    warn_if_forgotten(settings.layout, options["restart"])
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
     record = Record(
         id=id,
@@ -106,6 +111,14 @@ def planned(
         detached=detached,
     )
     return record, spec
+
+
+def warn_if_forgotten(layout: Layout, restart: str) -> None:
+    """Warn of a restart policy for a plugin that a reboot removes."""
+    if parse_policy(restart).name != "no" and not layout.survives_reboot:
+        log.warning(
+            "it will not be started after a reboot (--restart %s): the root %s is on a tmpfs", restart, layout.root
+        )
 
 
 def _check(*, stop_signal: str, restart: str, auto_remove: bool, **others: object) -> None:

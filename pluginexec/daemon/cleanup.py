@@ -27,7 +27,6 @@ from pluginexec.linux.poll import wait_readable
 log = logging.getLogger(__name__)
 
 _DELETIONS = 8
-_TASKS = "io.containerd.runtime.v2.task"
 _RUNC_ROOT = "/run/containerd/runc"
 _SHIM_GRACE = 1.0
 _KILL_TIMEOUT = 5.0
@@ -69,7 +68,7 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
     """End what outlived containerd: shims and all below them, loggers, the OCI runtime's containers, mounts."""
     _wait(list(find_shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
     kill_processes(files)
-    for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
+    for bundle in sorted(files.tasks.glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
     for directory in (files.state, files.root):
         for point in reversed(mount_points_below(directory)):
@@ -82,7 +81,7 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
 
 def kill_processes(files: DaemonFiles) -> None:
     """SIGKILL our shims with all that is below them, and our loggers."""
-    kill_trees(lambda: [*find_shims(files.address), *find_loggers(files.state / _TASKS)])
+    kill_trees(lambda: [*find_shims(files.address), *find_loggers(files.tasks)])
 
 
 def kill_trees(find: Callable[[], Iterable[psutil.Process]]) -> None:

@@ -145,6 +145,10 @@ def test_a_directory_that_may_not_be_searched_is_not_taken_for_a_missing_one(
     monkeypatch.setattr(os, "lstat", deny)
     with pytest.raises(PermissionDenied, match=r"cannot be used: Permission denied$") as caught:
         check_directory(tmp_path / "a")
+    assert caught.value.hint is None
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    with pytest.raises(PermissionDenied) as caught:
+        check_directory(tmp_path / "a")
     assert caught.value.hint == "run as root"
 
 
