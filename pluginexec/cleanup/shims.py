@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from pluginexec.cleanup.bundles import is_bundle, remove_bundle
+from pluginexec.linux.identity import is_ours, program_name
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,10 @@ def _kill(shim: psutil.Process) -> Path | None:
 
 
 def find_shims(address: str, namespace: str | None = None, id: str | None = None) -> Iterator[psutil.Process]:
-    """Find the shims of the containerd at this address, all or those of one namespace and id."""
+    """Find the shims of the containerd at this address, all or those of one namespace and id.
+
+    Only those of this user and pid namespace: any user's process can have the arguments of one.
+    """
     wanted = {("-address", address), ("-namespace", namespace), ("-id", id)}
     flags = {(name, value) for name, value in wanted if value is not None}
     for process in psutil.process_iter():
@@ -88,5 +92,5 @@ def find_shims(address: str, namespace: str | None = None, id: str | None = None
         except psutil.Error:
             continue
         # A runtime may have any name with this word in it, and its arguments can be in any order.
-        if line and "shim" in Path(line[0]).name and flags <= set(itertools.pairwise(line)):
+        if flags <= set(itertools.pairwise(line)) and is_ours(process.pid) and "shim" in program_name(process.pid):
             yield process

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
+from pluginexec.daemon.child import OPERATION
 from pluginexec.daemon.files import DaemonFiles
-from pluginexec.daemon.supervisor import OPERATION, Supervisor
+from pluginexec.daemon.supervisor import Supervisor
 from pluginexec.errors import FailedPrecondition
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.errors import FailedPrecondition, InvalidArgument
+from pluginexec.daemon import launcher
+from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error, open_plain, write_plain
+from pluginexec.linux.identity import is_ours, listener, program_name
 from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.root.layout import absolute
 
@@ -94,18 +96,25 @@ class DaemonFiles:
     def processes(self) -> Iterator[int]:
         """Find the pids of the containerd that runs on these files, started by any process.
 
-        In all processes, not only in the pid file: who started it may have been killed before that was written.
+        First the one that answers on the socket; then any that does not, or not yet. The pid file is not asked: who
+        started it may have been killed before that was written. Raises ``Unavailable`` where that cannot be found out.
         """
-        return (pid for pid in psutil.pids() if self.are_of(pid))
+        answering = listener(self.address)
+        if answering is not None and self.are_of(answering):
+            yield answering
+        yield from (pid for pid in psutil.pids() if pid != answering and self.are_of(pid))
 
     def are_of(self, pid: int) -> bool:
-        """Return whether a process is a containerd that runs on these files."""
+        """Return whether a process is a containerd of ours that runs on these files, or is about to be one."""
         try:
             line = psutil.Process(pid).cmdline()
         except psutil.Error:
             return False
-        name_fits = any("containerd" in os.path.basename(part) for part in line[:-2])
-        return name_fits and line[-2:] == ["--config", str(self.config)]
+        except OSError as error:
+            raise Unavailable(f"process {pid} cannot be looked at: {error.strerror}") from error
+        if line[-2:] != ["--config", str(self.config)] or not is_ours(pid):
+            return False
+        return "containerd" in program_name(pid) or launcher.__file__ in line
 
     def write_pid(self, pid: int) -> None:
         """Write the pid, for people; it is not trusted here."""

@@ -17,6 +17,7 @@ from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, requirement_status
 from pluginexec.errors import PluginExecError
 from pluginexec.linux import machine
+from pluginexec.streams.shell_logger import LOGGER_PATH
 
 NEEDED = {
     "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8,
@@ -26,8 +27,6 @@ NEEDED = {
 """The required capabilities and their bits; tests showed that without any one of them no plugin starts."""
 CONTROLLERS = ("cpu", "freezer", "memory", "pids")
 NAMESPACES = ("ipc", "mnt", "net", "pid", "uts")
-LOGGER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-"""The search path of the logger (see ``streams.shell_logger``), which inherits no PATH."""
 INSTALL = "install it (Debian: apt-get install containerd runc)"
 _PIDFD, _EXIT_INFO = (5, 3), (6, 15)
 

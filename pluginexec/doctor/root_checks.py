@@ -19,7 +19,9 @@ from pluginexec.doctor.smoke_test import SCRATCH_PREFIX
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux import machine
+from pluginexec.linux.directories import names_in
 from pluginexec.root.layout import Layout
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.types import TaskState
 
 _MIN_FREE_SPACE = 16 << 20
@@ -140,7 +142,8 @@ def _in_use(target: Target, id: str) -> bool:
 
 def check_leftovers(target: Target) -> Check:
     """Check for FIFOs and loggers without a plugin, and for leftovers of a killed doctor."""
-    scratch = sorted(target.layout.state.glob(f"{SCRATCH_PREFIX}*"))
+    state = target.layout.state
+    scratch = [state / name for name in names_in(state) if name.startswith(SCRATCH_PREFIX)]
     if scratch:
         return Check("leftovers", WARNING, f"left by a killed doctor: {_some(map(str, scratch))}", _removal(scratch[0]))
     live = _live_ids(target)
@@ -175,10 +178,8 @@ def _live_ids(target: Target) -> set[str] | None:
 
 
 def _with_fifos(layout: Layout) -> list[str]:
-    ids: list[str] = []
-    for name in ("stdout", "stderr"):
-        ids += [path.parent.name for path in layout.containers.glob(f"*/{name}") if path.is_fifo()]
-    return sorted(set(ids))
+    files = (PluginFiles(layout.containers / id) for id in names_in(layout.containers))
+    return [each.id for each in files if each.stdout.is_fifo() or each.stderr.is_fifo()]
 
 
 def _processes(holders: list[machine.Holder]) -> str:

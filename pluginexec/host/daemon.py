@@ -89,6 +89,7 @@ def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> 
     files = private_files(layout)
     if next(files.processes(), None) is None and not (plugins and _has_bundles(files)):
         return False
+    layout.make()  # before containerd's own directory, whose parents are not as private
     containerd = private_containerd(layout, leave_tasks=not plugins, timeout=timeout)
     _take(containerd, files)
     try:

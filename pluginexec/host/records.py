@@ -27,8 +27,8 @@ from typing import Any, TypeVar
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
 from pluginexec.linux import trees
 from pluginexec.linux.boot import boot_id
-from pluginexec.linux.directories import make_directory
-from pluginexec.linux.files import file_error, read_own, write_plain
+from pluginexec.linux.directories import make_directory, names_in
+from pluginexec.linux.files import ForeignFile, file_error, read_own, write_plain
 from pluginexec.linux.locks import await_lock
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root.layout import ROOT, Layout
@@ -94,12 +94,16 @@ class Records:
     def ids(self) -> list[str]:
         """List the ids, those that were created last first."""
         created = {}
-        with contextlib.suppress(FileNotFoundError):
-            for path in self._plugins.glob("[!.]*/plugin.json"):
-                if path.parent.name.startswith("."):  # one that is being made
-                    continue
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                    created[path.parent.name] = path.stat().st_mtime_ns
+        for id in names_in(self._plugins):
+            if id.startswith("."):  # one that is being made
+                continue
+            path = self._plugins / id / "plugin.json"
+            try:
+                created[id] = path.stat().st_mtime_ns
+            except (FileNotFoundError, NotADirectoryError):  # removed meanwhile, or something else
+                continue
+            except OSError as error:
+                raise file_error(error, f"{str(path)!r} cannot be read") from error
         return sorted(created, key=lambda id: created[id], reverse=True)
 
     def resolve(self, reference: str) -> str:
@@ -300,6 +304,8 @@ def read_whole(path: Path, id: str) -> dict[str, Any]:
         content = json.loads(read_own(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(id) from error
+    except ForeignFile as error:
+        raise Unknown(f"file {str(path)!r} belongs to another user", id=id, hint="remove its directory") from error
     except OSError as error:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
     except (ValueError, RecursionError) as error:

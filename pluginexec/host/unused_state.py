@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pluginexec.daemon.files import DaemonFiles
 from pluginexec.daemon.private import private_files
 from pluginexec.errors import PluginExecError
 from pluginexec.linux import trees
+from pluginexec.linux.directories import names_in
 from pluginexec.linux.locks import release_lock, take_lock
 from pluginexec.root.layout import Layout
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def remove_unused_state(layout: Layout) -> None:
     """Remove the state directory of a root that has no plugins, unless something uses it; raises nothing."""
     try:
-        if not _any_in(layout.plugins) and not _any_in(layout.containers):
+        if not names_in(layout.plugins) and not names_in(layout.containers):
             with _held(layout.lock, layout.serve_lock) as is_held:
                 if is_held:
                     _remove(layout)
@@ -36,9 +36,9 @@ def remove_unused_state(layout: Layout) -> None:
 def _remove(layout: Layout) -> None:
     files = private_files(layout)
     with _held(files.lock) as is_held:
-        if not is_held or _any_in(layout.plugins) or _any_in(layout.containers) or _is_alive(files):
+        if not is_held or names_in(layout.plugins) or names_in(layout.containers) or _is_alive(files):
             return
-        if any(_any_in(namespace) for namespace in _entries(layout.runtime_root)):
+        if any(names_in(namespace) for namespace in _entries(layout.runtime_root)):
             return
         known = {layout.owner, layout.lock, layout.serve_lock, layout.serve_socket}
         trees_of_ours = {layout.containers, layout.runtime_root, layout.containerd_state}
@@ -53,7 +53,7 @@ def _remove(layout: Layout) -> None:
 
 def _is_alive(files: DaemonFiles) -> bool:
     """Return whether the private containerd runs, or what it ran may do."""
-    return any(_any_in(namespace) for namespace in _entries(files.tasks)) or next(files.processes(), None) is not None
+    return any(names_in(namespace) for namespace in _entries(files.tasks)) or next(files.processes(), None) is not None
 
 
 @contextlib.contextmanager
@@ -70,12 +70,5 @@ def _held(*locks: Path) -> Iterator[bool]:
         yield True
 
 
-def _any_in(directory: Path) -> bool:
-    return bool(_entries(directory))
-
-
 def _entries(directory: Path) -> list[Path]:
-    try:
-        return [directory / name for name in os.listdir(directory)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return [directory / name for name in names_in(directory)]

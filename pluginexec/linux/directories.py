@@ -52,8 +52,43 @@ def check_directory(path: Path, what: str = "directory") -> None:
         if status:
             _check_itself(path, status, subject)
         _check_parents(path, subject)
+    except PermissionError as error:
+        raise _no_permission(path) from error
     except OSError as error:
         raise file_error(error, f"{subject} cannot be used") from error
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names in a directory, sorted, none if it is not there.
+
+    Unlike ``Path.glob``, which takes what may not be read for empty, raises ``PermissionDenied`` then, and else what
+    ``file_error`` returns.
+    """
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise _no_permission(directory) from error
+    except OSError as error:
+        raise file_error(error, f"directory {shown(str(directory))} cannot be listed") from error
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something is at a path, links followed; unlike ``Path.exists``, raise what ``names_in`` does."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise _no_permission(path) from error
+    except OSError as error:
+        raise file_error(error, f"{shown(str(path))} cannot be used") from error
+    return True
+
+
+def _no_permission(path: Path) -> PermissionDenied:
+    return PermissionDenied(f"permission denied: {path}" + ("" if os.geteuid() == 0 else " (run as root)"))
 
 
 def _make(path: Path, mode: int) -> None:
@@ -77,8 +112,10 @@ def _check_itself(path: Path, status: os.stat_result, subject: str) -> None:
         raise InvalidArgument(f"{subject} is a link", hint=f"use {shown(os.path.realpath(path))}, where it leads to")
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if status.st_uid == 0 != os.geteuid():
+        raise _no_permission(path)
     if status.st_uid != os.geteuid():
-        hint = "use another directory" if os.geteuid() == 0 else "run as root" if status.st_uid == 0 else "use your own"
+        hint = "use another directory" if os.geteuid() == 0 else "use your own"
         raise PermissionDenied(f"{subject} belongs to {_name(status.st_uid)}, not to {_name(os.geteuid())}", hint=hint)
     if status.st_mode & _OTHERS_WRITE:
         raise PermissionDenied(f"{subject} can be written by other users", hint=f"chmod go-w {path}")

@@ -20,6 +20,10 @@ LARGEST_FILE = 16 << 20
 """Bytes of the largest file that is read whole: a ``config.json``."""
 
 
+class ForeignFile(PermissionError):
+    """A file of another user, where only this user's are trusted."""
+
+
 def open_plain(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
     """Return a descriptor of a file; ``OSError`` for a link, and for what is not a regular file.
 
@@ -49,10 +53,10 @@ def _read(file: IO[bytes], path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def read_own(path: str | os.PathLike[str]) -> bytes:
-    """As ``read_bounded``, for a file of this user's alone; ``OSError`` (EPERM) for that of another."""
+    """As ``read_bounded``, for a file of this user's alone; ``ForeignFile`` for that of another."""
     with open(open_plain(path), "rb") as file:
         if os.fstat(file.fileno()).st_uid != os.geteuid():
-            raise OSError(errno.EPERM, "it belongs to another user", os.fspath(path))
+            raise ForeignFile(errno.EPERM, "it belongs to another user", os.fspath(path))
         return _read(file, path, LARGEST_FILE)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from pluginexec.linux.directories import is_there
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOCK = re.compile(r"FLOCK +ADVISORY +(READ|WRITE) +(-?[0-9]+) +([0-9a-f]+):([0-9a-f]+):([0-9]+) ")
 
@@ -79,7 +81,12 @@ def file_system(path: Path) -> str:
 
 
 def lock_holders(path: Path) -> list[Holder]:
-    """Return who holds the lock (``flock``) on a file; those of other pid namespaces are left out."""
+    """Return who holds the lock (``flock``) on a file; those of other pid namespaces are left out.
+
+    Raises as ``is_there``.
+    """
+    if not is_there(path):
+        return []
     try:
         status = path.stat()
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pluginexec.errors import FailedPrecondition
-from pluginexec.linux.directories import make_directory
+from pluginexec.linux import trees
+from pluginexec.linux.directories import is_there, make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.locks import take_lock
 from pluginexec.types import ExitStatus
@@ -60,11 +60,11 @@ class PluginFiles:
             self.directory.rmdir()
         except OSError:  # there is an exit record, or something that we did not make
             if not keep_exit:
-                shutil.rmtree(self.directory, ignore_errors=True)
+                trees.remove(self.directory)
 
     def exist(self) -> bool:
         """Return whether a plugin of this id was created here and not yet cleaned up."""
-        return self.config.exists()
+        return is_there(self.config)
 
     def attach(self) -> int:
         """Take the lock that tells the logger that somebody reads; closing the descriptor releases it."""
@@ -93,7 +93,7 @@ class PluginFiles:
         """Return the spec that the plugin was created with; empty if there is none."""
         try:
             spec = json.loads(_read(self.config))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return spec if isinstance(spec, dict) else {}
 
@@ -149,7 +149,7 @@ def _decode_exit(text: bytes) -> ExitStatus | None:
             oom_killed=record["oom_killed"],
             exited_at_is_upper_bound=record.get("exited_at_is_upper_bound", False),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -33,7 +33,7 @@ from pluginexec.errors import (
 from pluginexec.host.managed.files import ManagedFiles
 from pluginexec.host.records import Records, held_lock, read_whole, resolve_prefix, write_whole
 from pluginexec.linux import trees
-from pluginexec.linux.directories import make_directory
+from pluginexec.linux.directories import is_there, make_directory, names_in
 from pluginexec.linux.files import file_error
 from pluginexec.linux.locks import await_lock, take_lock
 from pluginexec.linux.mounts import unmount_below
@@ -68,7 +68,8 @@ class ManagedStore:
 
     def names(self) -> list[str]:
         """Return the names of all plugins."""
-        return sorted(path.parent.name for path in self._directory.glob("[!.]*/managed.json"))
+        names = (name for name in names_in(self._directory) if not name.startswith("."))
+        return [name for name in names if is_there(self._directory / name / "managed.json")]
 
     def resolve(self, reference: str) -> str:
         """Return the name for a reference: a name, or the beginning of exactly one."""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -186,7 +187,9 @@ def until_restarted(containerd: Containerd, old: int) -> None:
     wait_until(lambda: containerd.pid not in (None, old) and answers(containerd), "containerd is back")
 
 
-def supervise_in_another_process(home: Path, binary: str = "containerd") -> subprocess.Popen[str]:
+def supervise_in_another_process(
+    home: Path, binary: str = "containerd", prefix: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     """A Python process that starts a ``Containerd``, prints its pid, and then waits."""
     code = """
         import signal, sys, time
@@ -199,7 +202,7 @@ def supervise_in_another_process(home: Path, binary: str = "containerd") -> subp
         time.sleep(600)
     """
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), home, binary],
+        [*prefix, sys.executable, "-c", textwrap.dedent(code), home, binary],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -234,6 +237,42 @@ def test_it_starts_and_answers_and_its_files_are_where_they_should_be(home: Path
         assert b"starting containerd" in containerd.log_path.read_bytes()
     assert containerd.pid is None
     assert {path.name for path in home.iterdir()} == {"config.toml", "containerd.log", "lock", "root", "state"}
+
+
+# As a person might start the first command; what the next ones and all plugins get must not depend on it.
+RESTRICTED = """
+ulimit -Sn 300
+ulimit -Sc 4096
+umask 077
+trap '' USR1
+echo 500 >/proc/self/oom_score_adj
+exec nice -n 10 taskset 1 ionice -c 3 "$@"
+"""
+
+
+def test_it_inherits_nothing_of_the_command_that_starts_it_and_no_plugin_does(box: Path, home: Path) -> None:
+    with supervise_in_another_process(home, prefix=("sh", "-c", RESTRICTED, "sh")) as process:
+        try:
+            assert process.stdout
+            pid = int(process.stdout.readline())
+        finally:
+            process.kill()
+    with Containerd(home) as containerd:
+        assert containerd.pid == pid
+        for each in (pid, Plugin(containerd, box).pid):
+            looked_at = psutil.Process(each)
+            assert looked_at.nice() == 0
+            assert looked_at.ionice().ioclass == psutil.IOPRIO_CLASS_NONE
+            assert looked_at.cpu_affinity() == psutil.Process(1).cpu_affinity()
+            assert int(Path(f"/proc/{each}/oom_score_adj").read_text()) <= 1  # a shim adds one
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft == hard >= resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^Umask:\s0022$", status, re.MULTILINE)
+        ignored = int(re.search(r"^SigIgn:\s(\w+)$", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+        assert not ignored & 1 << signal.SIGUSR1 - 1
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
 
 
 def test_it_is_in_a_session_of_its_own_without_what_would_change_its_behaviour(

@@ -5,6 +5,7 @@ Real: the files, the locks (of another process too), and the processes that stat
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -116,6 +118,18 @@ def test_ids_are_listed_last_created_first(records: Records) -> None:
         records.create(record(id), {})
         os.utime(records.directory(id) / "plugin.json", ns=(number, number))
     assert records.ids() == ["c", "a", "b"]
+
+
+def test_ids_that_may_not_be_listed_are_not_none(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(path: str | Path) -> NoReturn:
+        raise OSError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, deny)
+    with pytest.raises(PermissionDenied, match=r"^permission denied: "):
+        records.ids()
+    with pytest.raises(PermissionDenied, match=r"^permission denied: "):
+        records.resolve("x")
 
 
 def test_a_root_that_is_not_there_has_no_ids(records: Records) -> None:

@@ -155,7 +155,7 @@ def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
     ("when", "function"),
     [
         ("before", "pluginexec.host.managed.store.ManagedStore.remove"),
-        ("before", "pluginexec.host.managed.store._remove_tree"),
+        ("before", "pluginexec.host.managed.store._discard"),
     ],
 )
 def test_what_was_killed_while_it_removed_a_plugin_is_finished_by_the_next(
