@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def remove_unused_state(layout: Layout) -> None:
     """Remove the state directory of a root that has no plugins, unless something uses it; raises nothing."""
     try:
-        if not names_in(layout.plugins) and not names_in(layout.containers):
+        if not any(map(names_in, (layout.plugins, layout.containers, layout.unfinished))):
             with _held(layout.lock, layout.serve_lock) as is_held:
                 if is_held:
                     _remove(layout)
@@ -36,12 +36,12 @@ def remove_unused_state(layout: Layout) -> None:
 def _remove(layout: Layout) -> None:
     files = private_files(layout)
     with _held(files.lock) as is_held:
-        if not is_held or names_in(layout.plugins) or names_in(layout.containers) or _is_alive(files):
-            return
-        if any(names_in(namespace) for namespace in _entries(layout.runtime_root)):
+        runs = _entries(layout.runtime_root)  # a directory for each namespace
+        used = map(names_in, (layout.plugins, layout.containers, layout.unfinished, *runs))
+        if not is_held or any(used) or _is_alive(files):
             return
         known = {layout.owner, layout.lock, layout.serve_lock, layout.serve_socket}
-        trees_of_ours = {layout.containers, layout.runtime_root, layout.containerd_state}
+        trees_of_ours = {layout.containers, layout.unfinished, layout.runtime_root, layout.containerd_state}
         if not known | trees_of_ours >= set(_entries(layout.state)):
             return
         for tree in trees_of_ours:
@@ -60,14 +60,15 @@ def _is_alive(files: DaemonFiles) -> bool:
 def _held(*locks: Path) -> Iterator[bool]:
     """Hold the locks that exist; ``False`` if another process has one of them."""
     with contextlib.ExitStack() as held:
+        is_held = True
         for path in locks:
             with contextlib.suppress(FileNotFoundError):
                 lock = take_lock(path, make=False)
                 if lock is None:
-                    yield False
-                    return
-                held.callback(release_lock, lock)
-        yield True
+                    is_held = False
+                else:
+                    held.callback(release_lock, lock)
+        yield is_held
 
 
 def _entries(directory: Path) -> list[Path]:

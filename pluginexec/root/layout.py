@@ -5,11 +5,13 @@
     ROOT/                       0700; survives a reboot; by default /var/lib/pluginexec
       plugins/ID/               the records and logs of the command line; see host/records
       managed/NAME/             managed plugins; see host/managed/files
+      seccomp/                  default profiles of the command line's plugins; see host/seccomp
       containerd/               the content and the log of the private containerd; see daemon/files
     STATE/                      0700; need not survive one; by default /run/pluginexec, or /run/pluginexec/by-root/HASH
       owner                     a link to the root
       lock                      flock: one executor, or several that share the directory
       runtime-root/             the OCI runtime's state
+      unfinished/ID             what could not be deleted yet; see cleanup/unfinished
       containers/ID/            config.json, stdout and stderr (FIFOs), attached (lock), pid, ended.json, exit.json
       containerd/               the socket, the pid file, the lock and the state of the private containerd
       serve.lock, serve.sock    of ``pluginexec serve``
@@ -41,11 +43,13 @@ class Layout:
         self.root = root
         self.plugins = root / "plugins"
         self.managed = root / "managed"
+        self.seccomp = root / "seccomp"
         self.containerd = root / "containerd"
         self.state = state
         self.owner = state / "owner"
         self.lock = state / "lock"
         self.runtime_root = state / "runtime-root"
+        self.unfinished = state / "unfinished"
         self.containers = state / "containers"
         self.containerd_state = state / "containerd"
         self.serve_lock = state / "serve.lock"

@@ -10,7 +10,7 @@ from functools import partial
 from pluginexec.errors import FailedPrecondition
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import WRONG_FOR_GOOD, file_error
-from pluginexec.linux.locks import take_lock_in
+from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.root.layout import ROOT, Layout, absolute
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.validation import check_id
@@ -30,6 +30,7 @@ class Root:
         self._shared = shared
         layout = Layout(self.path, self.path)
         self.runtime_root = layout.runtime_root
+        self.unfinished = layout.unfinished
         self._containers = layout.containers
         self._newest_exit = 0
         try:
@@ -49,7 +50,7 @@ class Root:
     def close(self) -> None:
         """Let another executor have the root."""
         if self._lock is not None:
-            os.close(self._lock)
+            release_lock(self._lock)
             self._lock = None
 
     def plugin(self, id: str) -> PluginFiles:
