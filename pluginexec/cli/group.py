@@ -19,6 +19,8 @@ if typing.TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from pluginexec.root.layout import Layout
+
 # The executor's defaults; importing them from there would double the time that --help takes.
 DEFAULT_ROOT = "/var/lib/pluginexec"
 DEFAULT_NAMESPACE = "plugins.moby"
@@ -226,6 +228,15 @@ def cli(
     ctx.obj = Settings(address, check_namespace(namespace), layout, timeout, debug, log_format)
     configure(debug, log_format)
     layout.check()
+    if layout.has_state_of_its_own:
+        ctx.call_on_close(lambda: _remove_unused_state(layout))
+
+
+def _remove_unused_state(layout: Layout) -> None:
+    if layout.state.exists():
+        from pluginexec.host.unused_state import remove_unused_state
+
+        remove_unused_state(layout)
 
 
 COMMANDS = cli.helps

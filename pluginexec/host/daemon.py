@@ -102,7 +102,7 @@ def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> 
 
 def _has_bundles(files: DaemonFiles) -> bool:
     # A containerd that was killed has left what it ran.
-    return any(files.state.glob("io.containerd.runtime.v2.task/*/*"))
+    return any(files.tasks.glob("*/*"))
 
 
 def _take(containerd: Containerd, files: DaemonFiles) -> None:

@@ -30,9 +30,17 @@ from pluginexec.executor.signals import kill_notice
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.programs import AllRecords
-from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State, hold_process, is_alive
+from pluginexec.host.records import (
+    SHORT_LOCK_TIMEOUT,
+    Record,
+    State,
+    hold_process,
+    is_alive,
+    is_of_another_boot,
+)
 from pluginexec.host.signals import resume, send
-from pluginexec.linux.pidfd import InitProcess, start_seconds
+from pluginexec.host.states import exit_fields, process_fields, unknown_exit
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.layout import Layout
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.sinks import Sink
@@ -110,8 +118,7 @@ class Host:
         self.records.change_state(
             record.id,
             status="running",
-            pid=pid,
-            pid_started=start_seconds(pid) or 0.0,
+            **process_fields(pid),
             started_at=begun,
             finished_at=None,
             finished_at_is_upper_bound=False,
@@ -152,13 +159,15 @@ class Host:
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
             status = self.files(id).find_exit(state.pid)
-            return replace(state, **_exit_of(status)) if status else replace(state, status="exited")
+            if status is None and is_of_another_boot(state):
+                status = unknown_exit(state)
+            return replace(state, **exit_fields(status)) if status else replace(state, status="exited")
         return state
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        unknown = ExitStatus(None, _now(), 0, exited_at_is_upper_bound=True)
-        state = self.records.change_state(record.id, **_exit_of(status or unknown))
+        status = status or unknown_exit(self.records.state(record.id))
+        state = self.records.change_state(record.id, **exit_fields(status))
         if record.auto_remove:
             self._forget(record.id)
         return state
@@ -172,9 +181,7 @@ class Host:
         if runs:
             with contextlib.suppress(NotFound):  # ended meanwhile
                 pid = executor.pid(record.id)
-                return self.records.change_state(
-                    record.id, status="running", pid=pid, pid_started=start_seconds(pid) or 0.0
-                )
+                return self.records.change_state(record.id, status="running", **process_fields(pid))
         return self.record_exit(record, exit_status(executor, record.id))
 
     def give_up(self, id: str) -> State:
@@ -333,17 +340,6 @@ def exit_status(executor: Executor, id: str) -> ExitStatus | None:
     with contextlib.suppress(NotFound):
         return executor.exit_status(id)
     return None
-
-
-def _exit_of(status: ExitStatus) -> dict[str, Any]:
-    """Return the fields of a state that say how a plugin ended."""
-    return {
-        "status": "exited",
-        "finished_at": status.exited_at,
-        "finished_at_is_upper_bound": status.exited_at_is_upper_bound,
-        "exit_code": status.exit_code,
-        "oom_killed": status.oom_killed,
-    }
 
 
 def _now() -> datetime:

@@ -32,7 +32,7 @@ from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, i
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.linux.files import file_error
 from pluginexec.linux.forks import Maker
-from pluginexec.linux.locks import release_lock, take_lock
+from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.linux.poll import wait_readable
 from pluginexec.root.layout import Layout
 
@@ -239,9 +239,8 @@ class Serve:
 @contextlib.contextmanager
 def _requests(layout: Layout) -> Iterator[socket.socket]:
     """Lock the root, and listen to those who ask us to look."""
-    layout.make()
     try:
-        lock = take_lock(layout.serve_lock)
+        lock = take_lock_in(layout.make, layout.serve_lock)
     except OSError as error:
         raise file_error(error, f"state directory {str(layout.state)!r} cannot be used") from error
     if lock is None:
