@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from pluginexec.containerd.ctr import Subprocesses
-from pluginexec.containerd.programs import find_program
+from pluginexec.containerd.programs import find_program, runtime_has_seccomp
 from pluginexec.containerd.versions import TESTED, series
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, requirement_status
@@ -136,6 +136,18 @@ def check_cgroups(target: Target) -> Check:
     return Check("cgroups", OK, f"version {version}, with {', '.join(CONTROLLERS)}")
 
 
+def check_seccomp(target: Target) -> Check:
+    """Check for the filter of system calls that plugins without a bundle get by default."""
+    runtime = shutil.which("runc")
+    if not machine.has_seccomp():
+        reason, remedy = "the kernel has no seccomp", "use a kernel with CONFIG_SECCOMP_FILTER"
+    elif runtime and not runtime_has_seccomp(runtime):
+        reason, remedy = f"{runtime} is built without seccomp", "use one with libseccomp"
+    else:
+        return Check("seccomp", OK, "plugins without a bundle get containerd's default profile")
+    return Check("seccomp", WARNING, f"{reason}: plugins may make any system call", remedy)
+
+
 def check_namespaces(target: Target) -> Check:
     """Check for the namespaces that plugins need."""
     missing = [name for name in NAMESPACES if not Path(f"/proc/self/ns/{name}").is_symlink()]
@@ -151,5 +163,5 @@ def check_namespaces(target: Target) -> Check:
 
 CHECKS = (
     check_user, check_python, check_ctr, check_containerd, check_shim, check_runc, check_helpers, check_kernel,
-    check_cgroups, check_namespaces,
+    check_cgroups, check_namespaces, check_seccomp,
 )  # fmt: skip

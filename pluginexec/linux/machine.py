@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -61,6 +62,15 @@ def capabilities(pid: str = "self") -> int:
         return 0
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", text, re.MULTILINE)
     return int(found[1], 16) if found else 0
+
+
+def has_seccomp(proc: Path = Path("/proc")) -> bool:
+    """Return whether the kernel can filter system calls."""
+    with contextlib.suppress(OSError):
+        status = (proc / "self/status").read_text(encoding="utf-8", errors="replace")
+        # The second needs CONFIG_SECCOMP_FILTER, and Linux 4.14.
+        return "\nSeccomp:" in status and (proc / "sys/kernel/seccomp/actions_avail").exists()
+    return False
 
 
 def existing_parent(path: Path) -> Path:
