@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,10 @@ from pluginexec.host.seccomp import default_seccomp
 from pluginexec.images.store import PULL_POLICIES
 from pluginexec.oci.options.security import bounding
 from pluginexec.restart_policy import parse_policy
+from pluginexec.root.layout import Layout
 from pluginexec.validation import check_id, parse_signal
+
+log = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -104,10 +108,11 @@ def planned(
     log_opts = pairs("--log-opt", options["log_opts"])
     check_options(driver, log_opts)
     _check(**options)
+    warn_if_forgotten(settings.layout, options["restart"])
     source = find_source(settings, flags, id, arguments, options)
     spec = source.flags.apply(source.spec)  # after all validation: this creates the directories that -v names
     # Last: an invalid spec must fail before anything is started.
-    remote = ensure_running(settings.address, settings.layout)
+    remote = ensure_running(settings.address, settings.layout, settings.timeout)
     if not source.is_bundle and not flags.chooses_seccomp:
         _confine(spec, replace(remote, runtime=options["runtime"]), settings)
     record = Record(
@@ -128,6 +133,14 @@ def planned(
         image_digest=source.digest,
     )
     return record, spec
+
+
+def warn_if_forgotten(layout: Layout, restart: str) -> None:
+    """Warn of a restart policy for a plugin that a reboot removes."""
+    if parse_policy(restart).name != "no" and not layout.survives_reboot:
+        log.warning(
+            "it will not be started after a reboot (--restart %s): the root %s is on a tmpfs", restart, layout.root
+        )
 
 
 def _confine(spec: dict[str, Any], remote: Remote, settings: Settings) -> None:

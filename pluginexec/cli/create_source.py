@@ -71,7 +71,7 @@ def _image(
     name, platform, entrypoint = arguments[0], options["platform"], options["entrypoint"]
     if not is_archive(name):
         parse_reference(name)  # before anything is started
-    images = images_of(settings, ensure_running(settings.address, settings.layout))
+    images = images_of(settings, ensure_running(settings.address, settings.layout, settings.timeout))
     _check_no_directory(images, name)
     stored = images.resolve(name, pull=options["pull"], platform=platform)
     spec = images.spec(

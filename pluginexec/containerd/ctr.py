@@ -25,6 +25,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable, Unknown
+from pluginexec.linux.forks import spawning
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ ABSENT_TIMEOUT = 2.0
 OUTPUT_LIMIT = 16 << 20
 """Bytes of each stream that are kept of one command; a list of 100,000 tasks needs half."""
 
+_SLOW = "allow more by 'pluginexec --timeout' or Remote(timeout=); or containerd or a shim hangs: see containerd's log"
 _CHUNK = 1 << 16
 _PROBE_TIMEOUT = 10.0
 # ctr reads CONTAINERD_ADDRESS and its like as defaults of flags; SOURCE_DATE_EPOCH makes it invent times.
@@ -106,7 +108,7 @@ def finish(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float
             raise DeadlineExceeded(
                 f"{_name(argv)} gave no answer within {timeout:g} s",
                 argv=argv,
-                hint="containerd or a shim may hang; see containerd's log",
+                hint=_SLOW,
             ) from None
         except BaseException:
             kill_group(process)
@@ -151,7 +153,7 @@ def _start(argv: Sequence[str], stderr: int) -> subprocess.Popen[bytes]:
 
 def _popen(argv: Sequence[str], stderr: int) -> subprocess.Popen[bytes]:
     # With pipes of our own: Python 3.10's Popen forgets those that it has made when it runs out of descriptors.
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+    with spawning, contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
         null = its.enter_context(open(os.devnull, "rb"))
         out, its_out = _pipe(ours, its)
         err, its_err = _pipe(ours, its) if stderr == subprocess.PIPE else (None, None)
