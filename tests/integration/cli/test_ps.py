@@ -84,7 +84,7 @@ def test_json_has_one_object_a_line_with_stable_keys(px: Px, three: Records) -> 
     rows = [json.loads(line) for line in px("ps", "-a", "--format", "json").lines]
     assert [row["id"] for row in rows] == ["three", "two", "one"]
     assert set(rows[2]) == {
-        *("id", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at"),
+        *("id", "image", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at"),
         *(
             "finished_at_is_upper_bound",
             "exit_code",
