@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.private import choose, private_address
-from pluginexec.errors import PluginExecError
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
+from pluginexec.daemon.private import find_listening
 from pluginexec.root.layout import Layout
 
 
@@ -18,13 +17,10 @@ class Target:
     namespace: str
     layout: Layout
     listening: Remote | None
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds that one command to containerd may take."""
 
     @classmethod
-    def of(cls, address: str | None, namespace: str, layout: Layout) -> Target:
-        """Find a listening containerd: the chosen one, else the private one of the root."""
-        chosen = choose(address)
-        try:
-            candidates = (chosen, Remote(private_address(layout)))
-        except PluginExecError:  # check_socket reports it
-            candidates = (chosen, chosen)
-        return cls(address, namespace, layout, next((each for each in candidates if each.listens()), None))
+    def of(cls, address: str | None, namespace: str, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> Target:
+        """Find a listening containerd: the chosen one; where none was given, else the private one of the root."""
+        return cls(address, namespace, layout, find_listening(address, layout, timeout), timeout)

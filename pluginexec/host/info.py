@@ -8,7 +8,8 @@ from typing import Any
 
 from pluginexec import __version__
 from pluginexec.containerd.programs import find_program
-from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT
+from pluginexec.daemon.private import choose, is_private, may_be_private, private_address
 from pluginexec.daemon.target import Target
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.host import Host
@@ -18,9 +19,9 @@ from pluginexec.linux import machine
 from pluginexec.root.layout import Layout
 
 
-def facts(address: str | None, namespace: str, layout: Layout) -> dict[str, Any]:
+def facts(address: str | None, namespace: str, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> dict[str, Any]:
     """Return all that ``info`` tells; a version that cannot be found out is empty."""
-    target = Target.of(address, namespace, layout)
+    target = Target.of(address, namespace, layout, timeout)
     used = _address(target)
     return {
         "version": __version__,
@@ -31,7 +32,7 @@ def facts(address: str | None, namespace: str, layout: Layout) -> dict[str, Any]
         "private": is_private(used, layout),
         "listening": target.listening is not None,
         "serve": machine.listens(layout.serve_socket),
-        **_count(Host(layout)),
+        **_count(Host(layout, timeout)),
         "log_driver": DRIVERS[0],
         "containerd_version": _server_version(target),
         "ctr_version": find_program("ctr").version,
@@ -45,14 +46,15 @@ def _address(target: Target) -> str:
     """Return where the next command finds containerd: where one listens, else where it starts one."""
     if target.listening:
         return target.listening.address
-    with contextlib.suppress(PluginExecError):  # the directory's path is too long for a socket
-        return private_address(target.layout)
+    if may_be_private(target.address, target.layout):
+        with contextlib.suppress(PluginExecError):  # the directory's path is too long for a socket
+            return private_address(target.layout)
     return choose(target.address).address
 
 
 def _count(host: Host) -> dict[str, int]:
     counts = {"running": 0, "paused": 0, "stopped": 0}
-    for id in host.records.ids():
+    for id in host.records.all_ids():
         with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
             state = view(host, id)["state"]
             counts[state if state in counts else "stopped"] += 1

@@ -9,7 +9,9 @@ import click
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
 from pluginexec.cli.log_output import log_options, show_log
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
+from pluginexec.host.programs import check_output
 
 
 @click.command(name="logs")
@@ -22,5 +24,7 @@ def command(settings: Settings, /, id: str, **options: Any) -> None:
     -t, --since and --until need the log driver json-file; raw logs have no timestamps. -f also follows the log across
     rotations, up to its end.
     """
-    host = Host(settings.layout)
-    show_log(host, host.records.resolve(id), **options)
+    host = Host(settings.layout, settings.timeout)
+    id = resolve(settings, host, id)
+    check_output(host.records, id, "logs")
+    show_log(host, id, **options)

@@ -9,6 +9,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
 from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 
 
@@ -20,11 +21,11 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     For a plugin that has already exited, its code is printed at once. This command itself exits with 0.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
 
     def wait(reference: str) -> None:
         with progress(f"waiting for {reference}"):
-            code = host.wait(host.records.resolve(reference)).exit_code
+            code = host.wait(resolve(settings, host, reference)).exit_code
         put("?" if code is None else code)
 
     return for_each(ids, wait, echo=False)

@@ -20,18 +20,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT
+from pluginexec.daemon.private import find_listening, is_private, not_listening
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
-from pluginexec.host.adopt import adopt, unrecorded_ids
+from pluginexec.host.adopt import adopt
 from pluginexec.host.host import Host
+from pluginexec.host.programs import unrecorded_ids
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.linux.files import file_error
 from pluginexec.linux.forks import Maker
-from pluginexec.linux.locks import release_lock, take_lock
+from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.linux.poll import wait_readable
 from pluginexec.root.layout import Layout
 
@@ -48,23 +49,25 @@ class Options:
 
     - ``address``, ``namespace``: of plugins that have no record;
     - ``live_restore``: in the end, leave the plugins running;
-    - ``stop_timeout``: else, how many seconds they have before they are killed.
+    - ``stop_timeout``: else, how many seconds they have before they are killed;
+    - ``timeout``: seconds that one command to containerd may take.
     """
 
     address: str | None
     namespace: str
     live_restore: bool = False
     stop_timeout: float = 10.0
+    timeout: float = DEFAULT_TIMEOUT
 
 
 class Serve:
     """The supervisor of a root; all but the plugin supervisors' work is done on the thread that calls ``run``."""
 
     def __init__(self, layout: Layout, options: Options, notifier: Notifier) -> None:
-        self._host = Host(layout)
+        self._host = Host(layout, options.timeout)
         self._options = options
         self._notifier = notifier
-        self._executors = Executors(layout, self._wake_supervisor)
+        self._executors = Executors(layout, self._wake_supervisor, options.timeout)
         self._supervisors: dict[str, PluginSupervisor] = {}
         self._restarter: ContainerdRestarter | None = None
         self._changes = -1
@@ -152,14 +155,14 @@ class Serve:
 
     def _restart_containerd(self, address: str) -> None:
         if self._restarter is None and is_private(address, self._host.layout):
-            restarter = ContainerdRestarter(self._host.layout)
+            restarter = ContainerdRestarter(self._host.layout, self._options.timeout)
             restarter.start()
             self._restarter = restarter
 
     def _adopt_unrecorded(self) -> None:
         """Make records of plugins without one; once, and again if that fails for now."""
         self._adoption_due = False
-        for id in unrecorded_ids(self._host):
+        for id in unrecorded_ids(self._host.layout, self._host.records.ids()):
             try:
                 adopt(self._host, id, self._address_of_unrecorded(), self._options.namespace)
                 log.info("%s: adopted, it had no record", id)
@@ -168,15 +171,11 @@ class Serve:
                 self._warn_once(f"{id}: it cannot be adopted: {error}")
 
     def _address_of_unrecorded(self) -> str:
-        chosen = choose(self._options.address)
         # None is started: what another containerd does not know would count as ended.
-        if chosen.listens():
-            return chosen.address
-        with contextlib.suppress(InvalidArgument):  # a root whose path is too long for a private one
-            private = private_address(self._host.layout)
-            if Remote(private).listens():
-                return private
-        raise Unavailable(f"nothing listens at {chosen.address}")
+        listening = find_listening(self._options.address, self._host.layout)
+        if listening is None:
+            raise not_listening(self._options.address)
+        return listening.address
 
     def _wake_supervisor(self, id: str) -> None:
         supervisor = self._supervisors.get(id)
@@ -240,9 +239,8 @@ class Serve:
 @contextlib.contextmanager
 def _requests(layout: Layout) -> Iterator[socket.socket]:
     """Lock the root, and listen to those who ask us to look."""
-    layout.make()
     try:
-        lock = take_lock(layout.serve_lock)
+        lock = take_lock_in(layout.make, layout.serve_lock)
     except OSError as error:
         raise file_error(error, f"state directory {str(layout.state)!r} cannot be used") from error
     if lock is None:

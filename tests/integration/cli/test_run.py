@@ -21,6 +21,8 @@ import pytest
 from pluginexec import Containerd
 from pluginexec.host.records import Records
 from tests.integration.cli.conftest import Px, Spawn, finish
+from tests.support.containers import slow_hook
+from tests.support.embedded import own_address
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.layouts import one_directory
 from tests.support.probe import environment
@@ -57,6 +59,21 @@ def test_a_bundle_runs(px: Px, tmp_path: Path, id: str, shell: Any) -> None:
     (tmp_path / "config.json").write_text(json.dumps(shell(id, "echo bundle; exit 5")))
     done = px("run", "--name", id, tmp_path)
     assert (done.code, done.out, done.err) == (5, b"bundle\n", b"")
+
+
+def test_a_slow_hook_has_as_long_as_the_option_says_which_the_error_names_and_no_cgroup_is_left(
+    spawn: Spawn, globals: list[str], tmp_path: Path, id: str, shell: Any
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(slow_hook(shell(id, "exit 5"), tmp_path)))
+    done = finish(spawn(*globals, "--timeout", 4, "run", "--name", id, tmp_path))
+    assert done.code == 125
+    assert b"gave no answer within 4 s" in done.err
+    assert b"'pluginexec --timeout'" in done.err
+    wait_until(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/pluginexec/{id}")), "the removal of its cgroups")
+    # One that takes its time, but comes to its end.
+    (tmp_path / "hook").write_text("#!/bin/sh\nsleep 1\n")
+    variables = environment() | {"PLUGINEXEC_TIMEOUT": "60"}
+    assert finish(spawn(*globals, "run", "--name", id, tmp_path, env=variables)).code == 5
 
 
 def test_a_file_in_no_known_format_ends_as_the_page_says(px: Px, rootfs: Path, tmp_path: Path, id: str) -> None:
@@ -151,7 +168,7 @@ def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
     slow.write_text("#!/bin/sh\necho started >&2\nexec sleep 1000\n")
     slow.chmod(0o755)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}", CONTAINERD_ADDRESS=f"{short_root}/none")
+        env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}", CONTAINERD_ADDRESS=own_address(short_root))
         process = spawn("--root", short_root, "run", "--rootfs", rootfs, "true", env=env)
         command = psutil.Process(process.pid)
         wait_until(partial(command.children, recursive=True), "the slow containerd")
@@ -191,7 +208,7 @@ def test_a_line_as_for_docker_means_what_it_means_there_on_the_containerd_of_the
 def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_next(
     spawn: Spawn, rootfs: Path, short_root: Path
 ) -> None:
-    env = environment(CONTAINERD_ADDRESS=f"{short_root}/none")
+    env = environment(CONTAINERD_ADDRESS=own_address(short_root))
     command = ("--root", short_root, "run", "--rootfs", rootfs, "--", "sh", "-c", "echo hello; exit 4")
     processes = [spawn(*command, env=env) for _ in range(3)]
     shown = b""
@@ -200,7 +217,7 @@ def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_
         assert (code, out) == (4, b"hello\n")
         shown += err
     assert shown.count(b"\n") == 1
-    assert f"no containerd at {short_root}/none; a private one runs at {short_root}/containerd".encode() in shown
+    assert f"a private containerd runs at {short_root}/containerd".encode() in shown
     assert ends(spawn(*command, env=env)) == (4, b"hello\n", b"")
     pids = [each.pid for each in psutil.process_iter(["cmdline"]) if is_containerd(each, short_root)]
     assert len(pids) == 1
