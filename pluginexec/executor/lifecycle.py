@@ -17,6 +17,7 @@ from pluginexec.containerd.ctr import uninterrupted
 from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, container_missing, task_exists
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
+from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.root import PluginFiles, Root
 from pluginexec.streams.sinks import Sink
@@ -41,8 +42,12 @@ class Lifecycle:
         self._root = root
         self._deferred = deferred
 
-    def start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
+    def start(
+        self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None = None
+    ) -> Streams:
         """Create and start a container, in place of a stale one of the same id; a failure leaves nothing behind.
+
+        ``watch`` takes hold of its process meanwhile.
 
         Raises ``AlreadyExists`` if the id runs, and leaves that plugin as it is.
         """
@@ -51,19 +56,23 @@ class Lifecycle:
             self._remove_stale(files.id)
         for _ in range(_OBSTACLES):
             try:
-                return self._start(files, spec, stdout, stderr)
+                return self._start(files, spec, stdout, stderr, watch)
             except AlreadyExists as error:
                 self._remove_obstacle(files.id, error)
-        return self._start(files, spec, stdout, stderr)
+        return self._start(files, spec, stdout, stderr, watch)
 
-    def _start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
+    def _start(
+        self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None
+    ) -> Streams:
         streams = None
         try:
             # Anew for every try: runc writes its own error about a failed start to the plugin's stderr.
             files.make(spec)
             streams = Streams.create(files, stdout, stderr)
-            self._run(files, streams)
+            self._run(files, streams, watch)
         except BaseException:
+            if watch:
+                watch.close()
             if streams:
                 streams.discard()
             files.remove()
@@ -71,7 +80,7 @@ class Lifecycle:
         self._deferred.discard(files.id)
         return streams
 
-    def _run(self, files: PluginFiles, streams: Streams) -> None:
+    def _run(self, files: PluginFiles, streams: Streams, watch: StartWatch | None) -> None:
         mark = os.urandom(8).hex()
         try:
             self._client.run(
@@ -81,6 +90,7 @@ class Lifecycle:
                 pid_file=files.pid,
                 io=streams.arguments,
                 mark=mark,
+                watch=watch.look if watch else None,
             )
         except AlreadyExists as error:
             if task_exists(error.message, files.id):
