@@ -5,9 +5,11 @@ Real: containerd, the container, ctr. The runtime waits before it starts the con
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +25,45 @@ from tests.support.harness import PATIENCE, held_descriptors
 Shell = Callable[..., dict[str, Any]]
 
 
-class Told(Subprocesses):
-    """Makes a file when what watches a command has found what it looks for."""
+def is_held(pid: str) -> bool:
+    """Return whether this process has a pidfd of another."""
+    for info in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):
+            if f"\nPid:\t{pid}\n" in info.read_text():
+                return True
+    return False
 
-    def __init__(self, found: Path) -> None:
-        self._found = found
+
+class Told(Subprocesses):
+    """Makes a file when the process that a pid file names is held."""
+
+    def __init__(self, pid_file: Path, held: Path) -> None:
+        self._pid_file = pid_file
+        self._held = held
 
     def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         def look() -> bool:
             found = watch is not None and watch()
-            if found:
-                self._found.touch()
+            if found and self._pid_file.exists() and is_held(self._pid_file.read_text()):
+                self._held.touch()
             return found
 
         return super().run(argv, timeout, look if watch else None)
 
 
 def test_a_process_is_held_before_its_first_instruction(
-    new_executor: Callable[..., Executor], remote: Remote, tmp_path: Path, id: str, shell: Shell
+    new_executor: Callable[..., Executor], remote: Remote, tmp_path: Path, root_dir: Path, id: str, shell: Shell
 ) -> None:
-    runtime, found = tmp_path / "runc", tmp_path / "found"
-    waits = f"until [ -e {found} ]; do sleep 0.02; done"
+    runtime, held = tmp_path / "runc", tmp_path / "held"
+    waits = f"for try in $(seq 300); do [ -e {held} ] && break; sleep 0.1; done"
     runtime.write_text(f'#!/bin/sh\ncase " $* " in *" start "*) {waits} ;; esac\nexec runc "$@"\n')
     runtime.chmod(0o755)
-    watched = Remote(remote.address, runtime=str(runtime), timeout=PATIENCE, runner=Told(found))
+    watched = Remote(
+        remote.address, runtime=str(runtime), timeout=PATIENCE, runner=Told(root_dir / "containers" / id / "pid", held)
+    )
     executor = new_executor(remote=watched)
     executor.create(id, shell(id, "exit 7"))
+    assert held.exists()
     assert executor.wait(id, PATIENCE).exit_code == 7
 
 
@@ -113,6 +128,10 @@ def test_a_failed_start_lets_go_and_the_next_is_watched_anew(files: PluginFiles)
         end(second)
 
 
+def out_of_descriptors(pid: int) -> int:
+    raise OSError(errno.EMFILE, "too many open files")
+
+
 def test_what_cannot_be_held_while_it_starts_is_held_afterwards(
     files: PluginFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,9 +140,7 @@ def test_what_cannot_be_held_while_it_starts_is_held_afterwards(
     try:
         files.pid.write_text(str(pid))
         with monkeypatch.context() as patch:
-            patch.setattr(
-                "pluginexec.linux.pidfd.os.pidfd_open", lambda pid: (_ for _ in ()).throw(OSError(24, "no descriptors"))
-            )
+            patch.setattr("pluginexec.linux.pidfd.os.pidfd_open", out_of_descriptors)
             assert watch.look()
             with pytest.raises(Unavailable):
                 watch.take(pid)
