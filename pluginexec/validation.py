@@ -54,6 +54,14 @@ def parse_signal(value: int | str) -> int:
     return int(number)
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal: ``SIGTERM``, ``SIGRTMIN+3``."""
+    try:
+        return _signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - _signal.SIGRTMIN}" if number > _signal.SIGRTMIN else f"signal {number}"
+
+
 def _signal_number(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)

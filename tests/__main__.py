@@ -5,6 +5,7 @@ into a directory of its own, which a system's Python allows even where it refuse
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,17 @@ TOX = Path(".tox", "boot")
 
 def install_tox(directory: Path) -> str:
     """Install tox into a directory, unless it is there; return why that failed, or nothing."""
-    if (directory / "tox" / "__init__.py").exists():
+    complete = directory / "complete"
+    if complete.exists():
         return ""
+    shutil.rmtree(directory, ignore_errors=True)  # what an interrupted installation left
     command = [sys.executable, "-m", "pip", "install", "-qq", "--target", str(directory), "tox"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    if done.returncode == 0:
+        complete.touch()
+        return ""
     lines = done.stderr.strip().splitlines()
-    return "" if done.returncode == 0 else (lines[-1] if lines else f"pip failed with {done.returncode}")
+    return lines[-1] if lines else f"pip failed with {done.returncode}"
 
 
 def tox_arguments(arguments: list[str]) -> list[str]:

@@ -30,8 +30,10 @@ from tests.support.plugins import Plugins
 _numbers = itertools.count(1)
 
 UNIT = Path(__file__).parent / "unit"
-CONCURRENT = {"containerd", "os", "psutil", "signal", "subprocess", "threading", "Popen", "ThreadPoolExecutor"}
-"""Names of modules and fixtures that a unit test needs to make processes, threads or descriptors."""
+REAL = {"containerd", "mortal", "short_root"}
+"""Fixtures that run a containerd, or let a command start one."""
+STARTERS = {"Containerd", "private_containerd", "ensure_running", "ensure_private"}
+"""Names by which a module starts one itself."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,10 +52,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that use a containerd, and refuse such below ``unit``."""
     for item in items:
-        if "containerd" in getattr(item, "fixturenames", ()):
+        if uses_containerd(item):
             item.add_marker("containerd")
             if item.path.is_relative_to(UNIT):
                 raise pytest.UsageError(f"{item.nodeid} uses a containerd: it belongs below tests/integration")
+
+
+def uses_containerd(item: pytest.Item) -> bool:
+    """Return whether a test uses a real containerd, by a fixture or by what its module has imported or made."""
+    if REAL & set(getattr(item, "fixturenames", ())):
+        return True
+    module = vars(getattr(item, "module", item))
+    # A type hint needs the name, too: then it is imported for type checkers alone.
+    return bool(STARTERS & module.keys())
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -243,19 +254,9 @@ def loggers(root_dir: Path) -> list[psutil.Process]:
     ]
 
 
-def can_leak(request: pytest.FixtureRequest) -> bool:
-    """Return whether a test may make processes or threads: to look for them takes 24 ms of CPU."""
-    if not request.path.is_relative_to(UNIT):
-        return True
-    return bool(CONCURRENT & vars(request.module).keys() or CONCURRENT & set(request.fixturenames))
-
-
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a thread, a child or a file descriptor behind, where it can."""
-    if not can_leak(request):
-        yield
-        return
+    """Fail a test that leaves a thread, a child or a file descriptor behind."""
     if "containerd" in request.fixturenames:
         request.getfixturevalue("containerd")  # it stays, so it must be there before
     threads, children, descriptors = our_threads(), live_children(), held_descriptors()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import psutil
 
 from pluginexec.errors import DeadlineExceeded
+from pluginexec.linux.identity import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class InFlightCommands:
             except psutil.Error:
                 continue
             for prefix in flags:
-                if arguments := _after(prefix, line):
+                # Not by its program: ctr may be a script.
+                if (arguments := _after(prefix, line)) and is_ours(process.pid):
                     self._commands[arguments[-1]].append(process)
 
     def wait(self, id: str) -> None:

@@ -7,8 +7,10 @@ FIFO has no reader. The shim kills the shell after a while, but not what copies 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.root import Layout, PluginFiles
+from pluginexec.linux.identity import is_ours, program_name
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.streams.shell_logger import LOGGER_PATH
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ LOGGER_TIMEOUT = 12.0
 # Where the logger's script has the mark; see there.
 _MARK_DESCRIPTOR = 5
 _DELETED = " (deleted)"
+_PROGRAMS = ("sh", "cat", "timeout", "flock", "sleep")
+_PYTHONS = ("python", "pypy")
 _ROUNDS = 10
 _PAUSE = 0.01
 
@@ -77,27 +83,42 @@ def find_loggers(bundles: Path) -> Iterator[psutil.Process]:
     prefix = f"{bundles}{os.sep}"
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cwd().startswith(prefix) and "CONTAINER_ID" in process.environ():
+            if process.cwd().startswith(prefix) and "CONTAINER_ID" in process.environ() and _runs_logger(process.pid):
                 yield process
 
 
-def find_orphaned_loggers(root: Path) -> Iterator[tuple[int, str]]:
-    """Find the pid and the plugin id of each logger of this root whose plugin's files are gone.
+def find_orphaned_loggers(containers: Path) -> Iterator[tuple[int, str]]:
+    """Find the pid and the plugin id of each logger whose plugin's files, below ``containers``, are gone.
 
     While the files exist, a logger may hold the last output of a plugin for its next reader.
     """
-    prefix = f"{Layout(Path(os.path.realpath(root))).containers}{os.sep}"
+    prefix = f"{os.path.realpath(containers)}{os.sep}"
     for pid in _pids():
         with contextlib.suppress(OSError):
             mark = _mark_of(pid)
-            if mark.startswith(prefix) and mark.endswith(_DELETED) and b"CONTAINER_ID=" in _environment(pid):
+            is_marked = mark.startswith(prefix) and mark.endswith(_DELETED) and b"CONTAINER_ID=" in _environment(pid)
+            if is_marked and _runs_logger(pid):
                 yield pid, Path(mark.removesuffix(_DELETED)).parent.name
 
 
 def _is_logger(pid: int, id: str, mark: str) -> bool:
     # The mark alone would do for a process of another program; a fork of this one may have been made while we read it.
     held = _mark_of(pid).removesuffix(_DELETED)
-    return held == mark and f"CONTAINER_ID={id}".encode() in _environment(pid).split(b"\0")
+    is_marked = held == mark and f"CONTAINER_ID={id}".encode() in _environment(pid).split(b"\0")
+    return is_marked and _runs_logger(pid)
+
+
+def _runs_logger(pid: int) -> bool:
+    """Return whether a process of ours runs a program that loggers consist of; any process can have the marks."""
+    name = program_name(pid)
+    return (name in _programs() or name.startswith(_PYTHONS)) and is_ours(pid)
+
+
+@functools.cache
+def _programs() -> frozenset[str]:
+    # Under their real names: the shell may be a link to dash, and all of them links to busybox.
+    paths = (shutil.which(name, path=LOGGER_PATH) for name in _PROGRAMS)
+    return frozenset(os.path.basename(os.path.realpath(path)) for path in paths if path)
 
 
 def _mark_of(pid: int) -> str:

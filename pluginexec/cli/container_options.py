@@ -72,6 +72,18 @@ _OPTIONS = (
         "--read-only", is_flag=True, help="Mount the root file system read-only; other mounts are unaffected."
     ),
     click.option(
+        "--privileged",
+        is_flag=True,
+        help="Give it all capabilities and devices; nothing is masked, read-only or filtered.",
+    ),
+    click.option(
+        "--security-opt",
+        multiple=True,
+        metavar="OPTION",
+        help="seccomp=unconfined or seccomp=FILE (a profile in docker's format or OCI's; default without a bundle:"
+        " containerd's profile), no-new-privileges[=true|false] (default: true).",
+    ),
+    click.option(
         "--network",
         "--net",
         metavar="host|none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
@@ -11,12 +12,15 @@ import click
 
 from pluginexec.cli.container_options import ContainerFlags, container_options
 from pluginexec.cli.globals import Settings
+from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.records import Record
+from pluginexec.host.seccomp import default_seccomp
 from pluginexec.linux.cgroups import cgroups_path_of, default_cgroups_path
 from pluginexec.oci.default_spec import default_spec
+from pluginexec.oci.options.security import bounding
 from pluginexec.oci.spec import load_spec
 from pluginexec.restart_policy import parse_policy
 from pluginexec.validation import check_id, parse_signal
@@ -89,11 +93,14 @@ def planned(
     check_options(driver, log_opts)
     _check(**options)
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
+    # Last: an invalid spec must fail before anything is started.
+    remote = ensure_running(settings.address, settings.layout)
+    if options["rootfs"] is not None and not flags.chooses_seccomp:
+        _confine(spec, replace(remote, runtime=options["runtime"]), settings)
     record = Record(
         id=id,
         created_at=datetime.now(timezone.utc),
-        # Last: an invalid spec must fail before anything is started.
-        address=ensure_running(settings.address, settings.root).address,
+        address=remote.address,
         namespace=settings.namespace,
         command=list(spec["process"]["args"]),
         labels=labels,
@@ -106,6 +113,13 @@ def planned(
         detached=detached,
     )
     return record, spec
+
+
+def _confine(spec: dict[str, Any], remote: Remote, settings: Settings) -> None:
+    """Let a plugin make the system calls of containerd's default profile, as docker does."""
+    profile = default_seccomp(remote, spec["root"]["path"], bounding(spec), settings.layout)
+    if profile is not None:
+        spec["linux"]["seccomp"] = profile
 
 
 def _check(*, stop_signal: str, restart: str, auto_remove: bool, **others: object) -> None:

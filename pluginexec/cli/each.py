@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import closing
 
-import click
-
 from pluginexec.cli.errors import show_error
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.errors import PluginExecError
 from pluginexec.host.side_by_side import side_by_side
@@ -19,11 +18,10 @@ def for_each(references: Iterable[str], work: Callable[[str], object], *, echo: 
     for reference in dict.fromkeys(references):
         try:
             work(reference)
+            if echo:
+                put(reference)
         except PluginExecError as error:
             code = show_error(error)
-        else:
-            if echo:
-                click.echo(reference)
     return code
 
 
@@ -38,10 +36,10 @@ def for_each_at_once(references: Iterable[str], work: Callable[[str], object], d
         for id in ids:
             with progress(f"{doing} {id}"):
                 error = next(outcomes)
-            if error is None:
-                click.echo(id)
-            elif isinstance(error, PluginExecError):
-                code = show_error(error)
-            else:
-                raise error
+            try:
+                if error:
+                    raise error
+                put(id)
+            except PluginExecError as problem:
+                code = show_error(problem)
     return code

@@ -6,7 +6,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -15,6 +15,7 @@ import click
 from pluginexec.cli.colour import styled
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import now, rfc3339
+from pluginexec.cli.output import unwritable
 from pluginexec.cli.suggestions import no_such_word
 from pluginexec.errors import PluginExecError, one_line
 
@@ -51,7 +52,16 @@ def end_with(error: BaseException, arguments: list[str]) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         return CLOSED_PIPE
+    if isinstance(error, OSError) and _is_raised_by(click.echo, error):  # the help, or the version
+        error = unwritable("stdout", error)
     return _show(error, *_log_options(arguments))
+
+
+def _is_raised_by(function: Callable[..., object], error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is function.__code__
 
 
 def end_without(stream: TextIO, error: OSError, code: object, arguments: list[str]) -> object:
@@ -62,7 +72,8 @@ def end_without(stream: TextIO, error: OSError, code: object, arguments: list[st
     os.close(null)
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
-    return code or _show(error, *_log_options(arguments))
+    name = "stdout" if stream is sys.stdout else "stderr"
+    return code or _show(unwritable(name, error), *_log_options(arguments))
 
 
 def _log_options(arguments: list[str]) -> tuple[bool, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
+from pluginexec.cli.errors import OWN_ERROR
+from pluginexec.cli.output import unwritable
 from pluginexec.errors import PluginExecError
 
 # Not those that mean this process alone: what the kernel sends for its own faults, children, pipes and terminal.
@@ -28,6 +31,11 @@ _END = 0
 """Ends the forwarding thread; no signal has this number."""
 _PATIENCE = 3
 """As in docker, the third signal kills a plugin that ignores them."""
+
+
+_NAMES = {1: "stdout", 2: "stderr"}
+
+log = logging.getLogger(__name__)
 
 
 class Signals:
@@ -97,18 +105,31 @@ class Signals:
 class StandardStream:
     """A writer to a standard stream of this process, which stays open when the plugin's stream ends.
 
-    If the reader closes the pipe, ``when_broken`` is called once, and further output is discarded.
+    If the reader closes the pipe, ``when_broken`` is called once, and further output is discarded. It is discarded as
+    well after any other error, such as that of a full disk, which is logged.
     """
 
     def __init__(self, descriptor: int, when_broken: Callable[[], None] = lambda: None) -> None:
         self._descriptor = descriptor
         self._when_broken = when_broken
         self.is_broken = False
+        self.has_failed = False
 
     def write(self, data: bytes, /) -> int:
         """Write, and wait if the stream is non-blocking and full."""
-        if self.is_broken:
+        if self.is_broken or self.has_failed:
             return len(data)
+        try:
+            return self._write(data)
+        except BrokenPipeError:
+            self.is_broken = True
+            self._when_broken()
+        except OSError as error:
+            self.has_failed = True
+            log.error("%s", unwritable(_NAMES[self._descriptor], error))
+        return len(data)
+
+    def _write(self, data: bytes) -> int:
         try:
             return os.write(self._descriptor, data)
         except BlockingIOError:
@@ -117,13 +138,14 @@ class StandardStream:
             poll.register(self._descriptor, select.POLLOUT)
             poll.poll()
             return os.write(self._descriptor, data[: select.PIPE_BUF])
-        except BrokenPipeError:
-            self.is_broken = True
-            self._when_broken()
-            return len(data)
 
     def close(self) -> None:
         """Leave it open."""
+
+
+def code_after(code: int, *streams: StandardStream) -> int:
+    """Return the exit code of a command whose plugin ended with ``code``: no success if its output was not written."""
+    return code or (OWN_ERROR if any(stream.has_failed for stream in streams) else 0)
 
 
 def write_all(stream: StandardStream, data: bytes) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from pluginexec.root.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -13,8 +14,8 @@ class Settings:
     address: str | None
     """containerd's socket; ``None`` for the default of ``Remote()``: ``$CONTAINERD_ADDRESS``, else the host's."""
     namespace: str
-    root: Path
-    """Absolute."""
+    layout: Layout
+    """The root and the state directory."""
     debug: bool
     log_format: str
     """``text`` or ``json``."""

@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 # The executor's defaults; importing them from there would double the time that --help takes.
-DEFAULT_ROOT = "/run/pluginexec"
+DEFAULT_ROOT = "/var/lib/pluginexec"
 DEFAULT_NAMESPACE = "plugins.moby"
 PROGRAM = "pluginexec"
 COMPLETE_VARIABLE = "_PLUGINEXEC_COMPLETE"
@@ -157,6 +157,15 @@ class LazyGroup(Group):
     help="Directory for plugins, their logs and the private containerd.",
 )
 @click.option(
+    "--state",
+    metavar="DIR",
+    envvar="PLUGINEXEC_STATE",
+    show_envvar=True,
+    type=click.Path(file_okay=False),
+    help="Directory for what need not survive a reboot: sockets, pid files. Default: /run/pluginexec for the default "
+    "root, else one below /run/pluginexec/by-root.",
+)
+@click.option(
     "--debug",
     is_flag=True,
     envvar="PLUGINEXEC_DEBUG",
@@ -174,7 +183,9 @@ class LazyGroup(Group):
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debug: bool, log_format: str) -> None:
+def cli(
+    ctx: click.Context, address: str | None, namespace: str, root: str, state: str | None, debug: bool, log_format: str
+) -> None:
     """Run and supervise plugin containers on containerd, using ctr and runc.
 
     Data goes to stdout, everything else to stderr. 'run' and 'exec' exit with the code of the process, or 128+n if it
@@ -184,16 +195,19 @@ def cli(ctx: click.Context, address: str | None, namespace: str, root: str, debu
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         return
-    from pathlib import Path
-
     from pluginexec.cli.globals import Settings
     from pluginexec.cli.log_format import configure
+    from pluginexec.root.layout import Layout
     from pluginexec.validation import check_namespace
 
     if not root:
         raise click.UsageError("the root is empty: pass a directory, or omit --root", ctx)
-    ctx.obj = Settings(address, check_namespace(namespace), Path(root).absolute(), debug, log_format)
+    if state == "":
+        raise click.UsageError("the state directory is empty: pass a directory, or omit --state", ctx)
+    layout = Layout.of(root, state)
+    ctx.obj = Settings(address, check_namespace(namespace), layout, debug, log_format)
     configure(debug, log_format)
+    layout.check()
 
 
 COMMANDS = cli.helps

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Iterator
 
 import click
+
+if typing.TYPE_CHECKING:
+    from pluginexec.root.layout import Layout
 
 
 def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -56,7 +60,7 @@ def _plugins(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, bool]]:
     from pluginexec.errors import PluginExecError
     from pluginexec.host.records import Records, is_alive
 
-    records = Records(ctx.find_root().params["root"])
+    records = Records(_layout(ctx))
     for id in records.ids():
         if id.startswith(incomplete):
             try:
@@ -71,6 +75,13 @@ def _managed_plugins(ctx: click.Context, incomplete: str) -> Iterator[tuple[str,
     from pluginexec.host.managed.store import ManagedStore
 
     enabled = {id for id, running in _plugins(ctx, incomplete) if running}
-    for name in ManagedStore(ctx.find_root().params["root"]).names():
+    for name in ManagedStore(_layout(ctx)).names():
         if name.startswith(incomplete):
             yield name, name in enabled
+
+
+def _layout(ctx: click.Context) -> Layout:
+    from pluginexec.root.layout import Layout
+
+    given = ctx.find_root().params
+    return Layout.of(given["root"], given["state"] or None)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pluginexec.cli.output import writing
 from pluginexec.errors import NotFound
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import RAW
@@ -96,12 +97,18 @@ def _print(entries: Iterator[Entry], timestamps: bool, at_once: bool) -> None:
     last = "stdout"
     for entry in entries:
         if entry.stream != last:
-            outputs[last].flush()  # keep the order if both go to the same file
+            _flush(last)  # keep the order if both go to the same file
             last = entry.stream
-        if timestamps and entry.stream not in inside:
-            outputs[last].write(f"{entry.time} ".encode())
+        with writing(last):
+            if timestamps and entry.stream not in inside:
+                outputs[last].write(f"{entry.time} ".encode())
+            outputs[last].write(entry.data)
         (inside.discard if entry.data.endswith(b"\n") else inside.add)(entry.stream)
-        outputs[last].write(entry.data)
         if at_once:
-            outputs[last].flush()
-    outputs[last].flush()
+            _flush(last)
+    _flush(last)
+
+
+def _flush(stream: str) -> None:
+    with writing(stream):
+        getattr(sys, stream).buffer.flush()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -64,14 +65,26 @@ def print_document(document: Row, format: str) -> None:
     put(Format("json").render(document) if parsed.type == "table" else parsed.render(document))
 
 
-def put(line: str) -> None:
+def put(line: object) -> None:
     """Print one line of data and flush it."""
-    try:
+    with writing():
         click.echo(line)
+
+
+@contextmanager
+def writing(stream: str = "stdout") -> Iterator[None]:
+    """Raise ``unwritable`` for what the body, which writes to a standard stream and flushes it, cannot write."""
+    try:
+        yield
     except BrokenPipeError:
         raise  # the reader is gone: exit silently
     except OSError as error:
-        raise Unavailable(f"cannot write to stdout: {error.strerror}") from error
+        raise unwritable(stream, error) from error
+
+
+def unwritable(stream: str, error: OSError) -> Unavailable:
+    """Return the error for a standard stream that cannot be written to, such as a file on a full disk."""
+    return Unavailable(f"cannot write to {stream}: {error.strerror}")
 
 
 def _table(rows: Iterable[Row], parsed: Format, columns: Columns) -> Iterable[str]:

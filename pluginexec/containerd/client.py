@@ -11,10 +11,13 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pluginexec.containerd.ctr import Completed, Ctr, Watch, run_command, uninterrupted
 from pluginexec.containerd.versions import warn_if_untested
 from pluginexec.errors import NotFound, PluginExecError, Unknown
+from pluginexec.oci.default_spec import DEFAULT_CAPABILITIES
+from pluginexec.oci.json_reader import parse_object
 from pluginexec.types import Task, TaskState
 
 log = logging.getLogger(__name__)
@@ -106,6 +109,16 @@ class Client:
         """Return the ids of the containers."""
         return self._ctr.run("containers", "ls", "--quiet", operation="list containers").stdout.split()
 
+    def create_confined(self, id: str, rootfs: str, capabilities: Iterable[str]) -> None:
+        """Create a container, never to be started, with ctr's default seccomp profile for these capabilities."""
+        arguments = confined_arguments(id, rootfs, capabilities)
+        self._ctr.run(*arguments, operation="create container", id=id)
+
+    def container_spec(self, id: str) -> dict[str, Any]:
+        """Return the OCI spec that containerd has of a container; ``NotFound`` if there is none."""
+        stdout = self._ctr.run("containers", "info", "--spec", "--", id, operation="read the spec", id=id).stdout
+        return parse_object(stdout.encode(), f"the spec of {id}")
+
     def kill(self, id: str, signal: int) -> None:
         """Send a signal to the init process; ``NotFound`` if it has ended."""
         self._ctr.run("tasks", "kill", "--signal", str(int(signal)), "--", id, operation="signal", id=id)
@@ -190,6 +203,14 @@ def run_arguments(
         "--",
         id,
     ]
+
+
+def confined_arguments(id: str, rootfs: str, capabilities: Iterable[str]) -> list[str]:
+    """Return the arguments of ``ctr containers create`` for a container with just these capabilities."""
+    wanted = list(capabilities)
+    flags = [f"--cap-drop={name}" for name in DEFAULT_CAPABILITIES if name not in wanted]
+    flags += [f"--cap-add={name}" for name in wanted if name not in DEFAULT_CAPABILITIES]
+    return ["containers", "create", "--seccomp", "--rootfs", *flags, "--", rootfs, id, "true"]
 
 
 def parse_tasks(stdout: str) -> dict[str, Task]:

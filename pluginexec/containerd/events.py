@@ -68,7 +68,7 @@ class EventStream:
         self._child: subprocess.Popen[bytes] | None = None
         self._marker: subprocess.Popen[bytes] | None = None
         self._began_at = time.monotonic()
-        self._complained: set[str] = set()
+        self._warned_of: set[str] = set()
         self.malformed = 0
         """How many lines were skipped because they did not parse."""
         self._thread = threading.Thread(target=self._run, name="pluginexec-events", daemon=True)
@@ -97,12 +97,12 @@ class EventStream:
                 stood = self._follow()
             except PluginExecError as error:
                 stood = False
-                self._complain(type(error).__name__, f"no events from containerd: {error}")
+                self._warn_once(type(error).__name__, f"no events from containerd: {error}")
             except Exception as error:  # out of threads, or the backend failed: try again
                 stood = False
-                self._complain(type(error).__name__, "the event stream failed", error)
+                self._warn_once(type(error).__name__, "the event stream failed", error)
             if stood:
-                self._complained.clear()
+                self._warned_of.clear()
             failures = 0 if stood else failures + 1
             pause = pause_before(failures, FIRST_PAUSE, LONGEST_PAUSE)
             if not self._closed.is_set():
@@ -178,7 +178,7 @@ class EventStream:
         except ValueError as error:
             self.malformed += 1
             # ctr's own last words come this way too: its stderr is behind its stdout.
-            self._complain(str(error), f"event line skipped ({error}): {line[:200].decode(errors='replace').strip()}")
+            self._warn_once(str(error), f"event line skipped ({error}): {line[:200].decode(errors='replace').strip()}")
             return
         if event.namespace != self._ctr.namespace:
             log.debug("an event of namespace %s is ignored", one_line(event.namespace))
@@ -195,10 +195,10 @@ class EventStream:
         except Exception:
             log.exception("event of %s was not processed", one_line(event.info.container_id))
 
-    def _complain(self, kind: str, message: str, error: Exception | None = None) -> None:
+    def _warn_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Log the first of each kind; a stream that is down for an hour is one line, not thousands."""
-        if kind not in self._complained and not self._closed.is_set():
-            self._complained.add(kind)
+        if kind not in self._warned_of and not self._closed.is_set():
+            self._warned_of.add(kind)
             log.warning("%s", one_line(message), exc_info=error)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.ctr import Ctr, Runner, Subprocesses
-from pluginexec.errors import InvalidArgument, shown
+from pluginexec.errors import InvalidArgument, Unavailable, shown
 from pluginexec.validation import check_namespace
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
@@ -57,8 +57,16 @@ class Remote:
             raise InvalidArgument(f"timeout {shown(self.timeout)} is not a number of seconds up to {LONGEST_TIMEOUT:g}")
 
     def listens(self) -> bool:
-        """Return whether something listens on the socket; any other obstacle is reported by the first operation."""
-        with socket.socket(socket.AF_UNIX) as probe:
+        """Return whether something listens on the socket; any other obstacle is reported by the first operation.
+
+        Raises ``Unavailable`` without a descriptor to ask with.
+        """
+        try:
+            probe = socket.socket(socket.AF_UNIX)
+        except OSError as error:
+            raise Unavailable(f"socket {self.address!r} cannot be tried: {error.strerror}") from error
+        with probe:
+            probe.setblocking(False)  # where too many wait to be accepted, something listens
             try:
                 probe.connect(self.address)
             except (FileNotFoundError, ConnectionRefusedError):

@@ -26,11 +26,11 @@ from typing import IO, Any
 from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound
+from pluginexec.linux.files import file_error
 from pluginexec.linux.poll import wait_readable
 from pluginexec.oci.options.container import absolute_workdir
 from pluginexec.oci.options.environment import changed_environment
 from pluginexec.oci.options.users import find_user
-from pluginexec.root import file_error
 from pluginexec.types import Writer
 
 _CHUNK = 1 << 16

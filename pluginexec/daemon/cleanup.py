@@ -16,11 +16,12 @@ from typing import Any
 import psutil
 
 from pluginexec.cleanup.loggers import find_loggers
-from pluginexec.cleanup.shims import find_shims
+from pluginexec.cleanup.shims import cgroups_below, find_shims
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import NotFound, PluginExecError
+from pluginexec.linux.cgroups import cgroups_path_of, remove_cgroups
 from pluginexec.linux.mounts import mount_points_below, unmount
 from pluginexec.linux.poll import wait_readable
 
@@ -68,9 +69,13 @@ def delete_container(client: Client, id: str, has_task: bool) -> bool:
 def sweep(files: DaemonFiles, remote: Remote) -> None:
     """End what outlived containerd: shims and all below them, loggers, the OCI runtime's containers, mounts."""
     _wait(list(find_shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
+    cgroups = [cgroup for shim in find_shims(files.address) for cgroup in cgroups_below(shim)]
     kill_processes(files)
     for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
+        cgroups.append(cgroups_path_of(_read_object(bundle / "config.json")))
+    for cgroup in cgroups:  # of those whose state the runtime did not write, or has lost
+        remove_cgroups(cgroup)
     for directory in (files.state, files.root):
         for point in reversed(mount_points_below(directory)):
             if point != os.path.realpath(directory):  # that one belongs to the caller
@@ -119,7 +124,7 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
 
 def _delete_runtime_state(remote: Remote, bundle: Path) -> None:
     # The shim would have done this: the container's cgroups go with the runtime's state.
-    options = _read_options(bundle / "options.json")
+    options = _read_object(bundle / "options.json")
     root = Path(options.get("root") or _RUNC_ROOT)
     runtime = options.get("binary_name") or None
     with _logged():
@@ -127,12 +132,12 @@ def _delete_runtime_state(remote: Remote, bundle: Path) -> None:
         client.delete_runtime_state(bundle.name, root)
 
 
-def _read_options(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        options = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return options if isinstance(options, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager

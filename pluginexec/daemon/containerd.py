@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
+from pluginexec.daemon.child import OPERATION
 from pluginexec.daemon.files import DaemonFiles
-from pluginexec.daemon.supervisor import OPERATION, Supervisor
+from pluginexec.daemon.supervisor import Supervisor
 from pluginexec.errors import FailedPrecondition
 
 
@@ -28,12 +29,14 @@ class Containerd:
 
     - ``directory``: made (0700) if missing. In it: ``config.toml``, ``containerd.sock``, ``containerd.pid``,
       ``containerd.log``, ``root/``, ``state/``, ``lock``. The log and ``root/`` stay after ``stop``; they are yours.
+    - ``state``: another directory, made likewise, for all but the log and ``root/``: it need not survive a reboot.
     - ``leave_tasks``: on ``stop``, leave the tasks running, for the next containerd on this directory.
     - ``binary``, ``ctr``: names on the ``PATH``, or paths.
     - ``timeout``: seconds that one command may take, as of ``Remote``; one that runs already and gives no answer in
       that time counts as hung.
 
-    Raises ``InvalidArgument`` for a directory whose path is not UTF-8, or so long that the socket's exceeds 98 bytes.
+    Raises ``InvalidArgument`` for a directory whose path is not UTF-8, or so long that the socket's exceeds 98 bytes;
+    ``start`` raises ``InvalidArgument`` or ``PermissionDenied`` for one that is a link, or that other users can change.
     Every method may be called from any thread.
     """
 
@@ -41,12 +44,13 @@ class Containerd:
         self,
         directory: str | os.PathLike[str],
         *,
+        state: str | os.PathLike[str] | None = None,
         leave_tasks: bool = False,
         binary: str = "containerd",
         ctr: str = "ctr",
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self._files = DaemonFiles(directory)
+        self._files = DaemonFiles(directory, state)
         self._leave_tasks = leave_tasks
         self._binary = binary
         self._remote = Remote(self._files.address, ctr=ctr, timeout=timeout)
@@ -70,8 +74,9 @@ class Containerd:
     def address(self) -> str:
         """The path of its socket.
 
-        That is ``containerd.sock`` in the directory, unless the path holds ``%``, ``?``, ``#`` or an unprintable
-        character: ``ctr`` 1.7 and later take it for a URL. Then it is in ``/run/pluginexec-HASH``.
+        That is ``containerd.sock`` in the directory, or in ``state`` if that was given, unless the path holds ``%``,
+        ``?``, ``#`` or an unprintable character: ``ctr`` 1.7 and later take it for a URL. Then it is in
+        ``/run/pluginexec-HASH``.
         """
         return self._files.address
 

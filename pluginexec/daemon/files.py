@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,13 +10,19 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.errors import FailedPrecondition, InvalidArgument
-from pluginexec.root import file_error, take_lock
+from pluginexec.daemon import launcher
+from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import file_error, open_plain, write_plain
+from pluginexec.linux.identity import is_ours, listener, program_name
+from pluginexec.linux.locks import release_lock, take_lock
+from pluginexec.root.layout import absolute
 
 LONGEST_ADDRESS = 98
 """Bytes in the path of the socket. containerd (1.6.20, 1.7.24, 2.1.9) refuses to listen on a path over 104 bytes, and
 it listens on ``ADDRESS.ttrpc`` too."""
 
+DIRECTORY = "directory"
 _LOG_KEPT = 500
 # What a plugin runner never needs, under its names in 1.x and 2.x; a name that is not there is ignored. CRI; NRI and
 # opt, whose socket and directory (/opt/containerd) would be outside ours; what polls; what reads OTEL_* variables.
@@ -44,24 +48,20 @@ class Taken(FailedPrecondition):
 
 
 class DaemonFiles:
-    """The paths under ``directory``; nothing is made before ``taken``."""
+    """The paths under ``directory``, and under ``state`` if that is another; nothing is made before ``taken``."""
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        try:
-            # Resolved, so that one directory has one address, and one name in its containerd's command line.
-            text = os.path.realpath(os.fsdecode(directory))
-            text.encode()
-        except (TypeError, ValueError) as error:
-            raise InvalidArgument(f"directory {directory!r} is not a path in UTF-8") from error
-        if not os.fspath(directory):
-            raise InvalidArgument("directory is empty; it must be a path")
-        self.directory = Path(text)
-        self.config = self.directory / "config.toml"
+    def __init__(self, directory: str | os.PathLike[str], state: str | os.PathLike[str] | None = None) -> None:
+        given = absolute(directory, DIRECTORY)
+        self._given = (given, given if state is None else absolute(state, DIRECTORY))
+        # Resolved, so that one directory has one address, and one name in its containerd's command line.
+        self.directory, self.runtime = (Path(os.path.realpath(each)) for each in self._given)
         self.log = self.directory / "containerd.log"
-        self.pid = self.directory / "containerd.pid"
         self.root = self.directory / "root"
-        self.state = self.directory / "state"
-        self.address = _address(text)
+        self.config = self.runtime / "config.toml"
+        self.pid = self.runtime / "containerd.pid"
+        self.state = self.runtime / "state"
+        self.lock = self.runtime / "lock"
+        self.address = _address(str(self.runtime))
         length = len(self.address.encode())
         if length > LONGEST_ADDRESS:
             raise InvalidArgument(
@@ -71,44 +71,51 @@ class DaemonFiles:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Make the directory and the configuration, and hold the lock; ``Taken`` if another process does."""
+        """Make the directories and the configuration, and hold the lock; ``Taken`` if another process does."""
+        for each in self._given:
+            make_directory(each)
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = take_lock(self.directory / "lock")
+            lock = take_lock(self.lock)
         except OSError as error:
-            raise file_error(error, f"directory {str(self.directory)!r} cannot be used") from error
+            raise file_error(error, f"directory {str(self.runtime)!r} cannot be used") from error
         if lock is None:
             raise Taken(
-                f"directory {str(self.directory)!r} has another supervisor",
+                f"directory {str(self.runtime)!r} has another supervisor",
                 hint="stop that one first, or give this one another directory",
             )
         try:
             self._write()
             yield
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a fork of this process may hold a copy
-            os.close(lock)
+            release_lock(lock)
 
     def processes(self) -> Iterator[int]:
         """Find the pids of the containerd that runs on these files, started by any process.
 
-        In all processes, not only in the pid file: who started it may have been killed before that was written.
+        First the one that answers on the socket; then any that does not, or not yet. The pid file is not asked: who
+        started it may have been killed before that was written. Raises ``Unavailable`` where that cannot be found out.
         """
-        return (pid for pid in psutil.pids() if self.are_of(pid))
+        answering = listener(self.address)
+        if answering is not None and self.are_of(answering):
+            yield answering
+        yield from (pid for pid in psutil.pids() if pid != answering and self.are_of(pid))
 
     def are_of(self, pid: int) -> bool:
-        """Return whether a process is a containerd that runs on these files."""
+        """Return whether a process is a containerd of ours that runs on these files, or is about to be one."""
         try:
             line = psutil.Process(pid).cmdline()
         except psutil.Error:
             return False
-        name_fits = any("containerd" in os.path.basename(part) for part in line[:-2])
-        return name_fits and line[-2:] == ["--config", str(self.config)]
+        except OSError as error:
+            raise Unavailable(f"process {pid} cannot be looked at: {error.strerror}") from error
+        if line[-2:] != ["--config", str(self.config)] or not is_ours(pid):
+            return False
+        return "containerd" in program_name(pid) or launcher.__file__ in line
 
     def write_pid(self, pid: int) -> None:
         """Write the pid, for people; it is not trusted here."""
         try:
-            self.pid.write_text(f"{pid}\n", encoding="ascii")
+            write_plain(self.pid, f"{pid}\n")
         except OSError as error:
             raise file_error(error, f"{str(self.pid)!r} cannot be written") from error
 
@@ -118,7 +125,7 @@ class DaemonFiles:
             with contextlib.suppress(OSError):
                 path.unlink()
         parent = Path(self.address).parent
-        if parent != self.directory:
+        if parent != self.runtime:
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
@@ -132,7 +139,7 @@ class DaemonFiles:
     def log_end(self, start: int) -> str:
         """Return the last line of the log behind ``start``, as part of a message."""
         try:
-            with self.log.open("rb") as file:
+            with open(open_plain(self.log), "rb") as file:
                 file.seek(max(start, self.log_size() - 8 * _LOG_KEPT))
                 lines = file.read().decode(errors="replace").strip().splitlines()
         except OSError as error:
@@ -153,9 +160,9 @@ class DaemonFiles:
     def _write(self) -> None:
         try:
             parent = Path(self.address).parent
-            if parent != self.directory:
-                _make_private(parent)
-            self.config.write_text(self.toml(), encoding="utf-8")
+            if parent != self.runtime:
+                make_directory(parent)
+            write_plain(self.config, self.toml())
         except OSError as error:
             raise file_error(error, f"{error.filename!r} cannot be made") from error
 
@@ -169,15 +176,6 @@ def _address(directory: str) -> str:
 
     digest = hashlib.sha256(directory.encode()).hexdigest()[:16]
     return f"/run/pluginexec-{digest}/containerd.sock"
-
-
-def _make_private(directory: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    status = directory.lstat()
-    # Its name can be guessed: somebody else's directory, or a link to one, would be a trap.
-    if not directory.is_dir() or directory.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise PermissionError(errno.EPERM, "not a directory of ours alone", str(directory))
 
 
 def _quote(text: str) -> str:

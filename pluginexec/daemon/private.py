@@ -1,7 +1,7 @@
 """The private containerd of a root: started by the first command that needs one, and left to the next.
 
 Where something listens on the chosen address, that is used, and nothing is started. Else it is the containerd under
-``ROOT/containerd``, which runs until ``pluginexec daemon stop``: of two commands that want to start it the one that
+``STATE/containerd``, which runs until ``pluginexec daemon stop``: of two commands that want to start it the one that
 has the lock does, and the other waits for the socket.
 """
 
@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
 from pluginexec.daemon.supervisor import STARTUP_TIMEOUT
 from pluginexec.errors import InvalidArgument, Unavailable
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -31,39 +29,45 @@ def choose(address: str | None) -> Remote:
     return Remote() if address is None else Remote(address)
 
 
-def directory(root: str | os.PathLike[str]) -> Path:
-    """Return where the files of a root's private containerd are."""
-    return Layout(Path(root)).containerd
+def private_files(layout: Layout) -> DaemonFiles:
+    """Return the files of a root's private containerd; ``InvalidArgument`` if the path of its socket is too long."""
+    return DaemonFiles(layout.containerd, layout.containerd_state)
 
 
-def private_address(root: str | os.PathLike[str]) -> str:
-    """Return where a root's private containerd listens; ``InvalidArgument`` for a root whose path is too long."""
-    return DaemonFiles(directory(root)).address
+def private_containerd(layout: Layout, *, leave_tasks: bool = True, timeout: float = DEFAULT_TIMEOUT) -> Containerd:
+    """Return a root's private containerd, not started; raises as ``private_files``."""
+    return Containerd(layout.containerd, state=layout.containerd_state, leave_tasks=leave_tasks, timeout=timeout)
 
 
-def is_private(address: str, root: str | os.PathLike[str]) -> bool:
-    """Return whether an address is that of a root's private containerd; a root with a long path can have none."""
+def private_address(layout: Layout) -> str:
+    """Return where a root's private containerd listens; raises as ``private_files``."""
+    return private_files(layout).address
+
+
+def is_private(address: str, layout: Layout) -> bool:
+    """Return whether an address is that of a root's private containerd; with a long path there is none."""
     try:
-        return address == private_address(root)
+        return address == private_address(layout)
     except InvalidArgument:
         return False
 
 
-def ensure_running(address: str | None, root: str | os.PathLike[str]) -> Remote:
+def ensure_running(address: str | None, layout: Layout) -> Remote:
     """Return a containerd that listens: the chosen one, else the private one of the root, started where need be.
 
     What is started is left running. Raises what ``Containerd`` and its ``start`` do, and ``Unavailable`` if another
     process has the private one in its hands and it does not come up in time.
     """
     chosen = choose(address)
-    return chosen if chosen.listens() else ensure_private(root, chosen.address)
+    return chosen if chosen.listens() else ensure_private(layout, chosen.address)
 
 
-def ensure_private(root: str | os.PathLike[str], instead_of: str = "") -> Remote:
+def ensure_private(layout: Layout, instead_of: str = "") -> Remote:
     """As ``ensure``, for the private one alone; ``instead_of`` is the address where nothing listens, to be told."""
-    containerd = Containerd(directory(root), leave_tasks=True)
+    containerd = private_containerd(layout)
     deadline = time.monotonic() + STARTUP_TIMEOUT
     while not containerd.remote.listens():
+        layout.make()
         if _start(containerd, instead_of):
             containerd.leave()
             break
@@ -79,22 +83,23 @@ def ensure_private(root: str | os.PathLike[str], instead_of: str = "") -> Remote
 
 
 @contextlib.contextmanager
-def supervised(address: str | None, root: str | os.PathLike[str], patience: float = 0.0) -> Iterator[Remote]:
+def supervised(address: str | None, layout: Layout, patience: float = 0.0) -> Iterator[Remote]:
     """As ``ensure``; a private one is started again when it dies, for as long as this is entered, and then left.
 
     Only one process can watch it: where another one does, and still does after ``patience`` seconds, this one merely
     uses it.
     """
     chosen = choose(address)
-    if chosen.listens() and not is_private(chosen.address, root):
+    if chosen.listens() and not is_private(chosen.address, layout):
         yield chosen
         return
-    containerd = Containerd(directory(root), leave_tasks=True)
+    containerd = private_containerd(layout)
     deadline = time.monotonic() + patience
+    layout.make()
     while not (ours := _start(containerd, chosen.address)) and time.monotonic() < deadline:
         time.sleep(_POLL)
     if not ours:
-        yield ensure_private(root, chosen.address)
+        yield ensure_private(layout, chosen.address)
         return
     try:
         yield containerd.remote

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 
-from pluginexec.daemon.containerd import Containerd
-from pluginexec.daemon.private import directory
+from pluginexec.daemon.private import private_containerd
 from pluginexec.errors import PluginExecError
 from pluginexec.restart_policy import pause_before
+from pluginexec.root.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +23,8 @@ class ContainerdRestarter:
     process may have it in its hands, or its binary may be missing for now.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._containerd = Containerd(directory(root), leave_tasks=True)
+    def __init__(self, layout: Layout) -> None:
+        self._containerd = private_containerd(layout)
         self._over = threading.Event()
         self._tried = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pluginexec-restarter", daemon=True)

@@ -6,24 +6,21 @@ import contextlib
 import dataclasses
 import logging
 import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 
 from pluginexec.containerd.client import Client
-from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.remote import Remote
+from pluginexec.daemon import launcher
+from pluginexec.daemon.child import INSTALL, OPERATION, Child, left_here, spawn
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
-from pluginexec.linux.pidfd import InitProcess
 from pluginexec.linux.poll import wait_readable
 from pluginexec.restart_policy import pause_before
-from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
 
@@ -38,69 +35,12 @@ EARLY_EXIT = 10.0
 """Seconds after its start within which a death is early."""
 EARLY_EXITS = 5
 """So many early deaths in a row, and we give up; systemd's default, too. So the longest pause is 0.8 s."""
-OPERATION = "start containerd"
 
 _POLL = 0.01
 _INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
 """Seconds for one question to a containerd that is only starting."""
-_left: dict[int, subprocess.Popen[bytes]] = {}
-"""Those that this process started and left: they stay its children, to be reaped by it."""
-
-
-def _left_here(pid: int) -> subprocess.Popen[bytes] | None:
-    for each, popen in list(_left.items()):
-        if popen.poll() is not None:
-            _left.pop(each, None)
-    return _left.get(pid)
-
-
-class Child:
-    """A containerd, held by a pidfd: never a pid that may have become another process. It may be an adopted one."""
-
-    def __init__(self, pid: int, popen: subprocess.Popen[bytes] | None = None) -> None:
-        self.pid = pid
-        self.started = time.monotonic()
-        self._popen = popen
-        self._mutex = threading.Lock()
-        self._process = InitProcess(pid, os.pidfd_open(pid))
-
-    def wait(self, timeout: float | None, *others: int) -> bool:
-        """Wait until it has ended or another descriptor is readable; return whether any of that came in time."""
-        return bool(wait_readable(timeout, self._process.pidfd, *others))
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, from any thread; nothing happens if it has ended."""
-        with self._mutex:
-            self._process.send(number)
-
-    def end(self, timeout: float) -> str:
-        """SIGTERM, ``timeout`` seconds, SIGKILL; then as ``reap``."""
-        self.send(signal.SIGTERM)
-        if not self.wait(timeout):
-            log.warning("containerd (pid %d) did not end within %g s of SIGTERM; killing it", self.pid, timeout)
-            self.send(signal.SIGKILL)
-        return self.reap()
-
-    def reap(self) -> str:
-        """Wait for its end, reap it, and say how it ended."""
-        self.wait(None)
-        code = self._popen.wait() if self._popen else None
-        self.close()
-        if code is None:
-            return f"containerd (pid {self.pid}) ended"
-        return f"containerd (pid {self.pid}) ended " + (f"by signal {-code}" if code < 0 else f"with code {code}")
-
-    def leave(self) -> None:
-        """Let go of it while it runs."""
-        if self._popen:
-            _left[self.pid] = self._popen
-        self.close()
-
-    def close(self) -> None:
-        """Let go of it."""
-        with self._mutex:
-            self._process.close()
+_STOPPED = "it was stopped as it started"
 
 
 class Supervisor:
@@ -122,6 +62,7 @@ class Supervisor:
         self._stopping = False
         self._sweep = False
         self._leave = False
+        self._owned = False
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="pluginexec-containerd", daemon=True)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
@@ -165,7 +106,9 @@ class Supervisor:
         try:
             with self._files.taken():
                 try:
-                    self.child = self._adopt() or self._launch()
+                    self.child = self._adopt()
+                    self._owned = True
+                    self.child = self.child or self._launch()
                     self._started.set_result(None)
                     self._watch()
                 finally:
@@ -192,29 +135,47 @@ class Supervisor:
             if self._sweep:
                 sweep(self._files, self._remote)
         finally:
-            self._files.remove()
+            if self._owned:  # else one may run that could not be asked
+                self._files.remove()
 
     def _adopt(self) -> Child | None:
+        """Return the one that runs already, ``None`` if none does; one that hangs is killed.
+
+        Raises what keeps us from asking; it is left alone then.
+        """
         for pid in self._files.processes():
             try:
-                child = Child(pid, _left_here(pid))
-            except OSError:
+                child = Child(pid, left_here(pid))
+            except ProcessLookupError:
                 continue
-            if not self._files.are_of(pid):  # once more: only now is the pidfd known to be of the process looked at
-                child.close()
-            elif self._await_answer(child, self._remote.timeout, self._remote.new_client("default")):
-                log.info("containerd (pid %d) was running already, and is adopted", pid)
-                return child
-            else:
-                log.warning("containerd (pid %d) was running already, and does not answer; killing it", pid)
-                child.send(signal.SIGKILL)
-                child.reap()
+            except OSError as error:
+                raise Unavailable(f"containerd (pid {pid}) cannot be held: {error.strerror}") from error
+            try:
+                if self._is_adopted(child):
+                    return child
+            except BaseException:
+                child.leave()
+                raise
         return None
+
+    def _is_adopted(self, child: Child) -> bool:
+        if not self._files.are_of(child.pid):  # once more: only now is the pidfd known to be of what was looked at
+            child.close()
+        elif self._await_answer(child, self._remote.timeout, self._remote.new_client("default")):
+            log.info("containerd (pid %d) was running already, and is adopted", child.pid)
+            return True
+        elif self._stop_is_asked():
+            raise Unavailable(_STOPPED, operation=OPERATION)
+        else:
+            log.warning("containerd (pid %d) was running already, and does not answer; killing it", child.pid)
+            child.send(signal.SIGKILL)
+            child.reap()
+        return False
 
     def _launch(self) -> Child:
         log_start = self._files.log_size()
-        child = self._spawn()
-        reason = "it was stopped as it started"
+        child = spawn(self._binary, self._files)
+        reason = _STOPPED
         kind: type[PluginExecError] = Unavailable
         try:
             self._files.write_pid(child.pid)
@@ -228,50 +189,28 @@ class Supervisor:
             child.end(ABORT_TIMEOUT)
             raise
         ended = child.end(ABORT_TIMEOUT)
-        raise kind(f"{reason or ended}; {self._files.log_end(log_start)}", operation=OPERATION)
-
-    def _spawn(self) -> Child:
-        found = shutil.which(self._binary)  # before the change of directory, which the PATH may depend on
-        argv = [os.path.abspath(found) if found else self._binary, "--config", str(self._files.config)]
-        environment = clean_environment()
-        environment.pop("NOTIFY_SOCKET", None)
-        try:
-            output = self._files.log.open("ab")
-        except OSError as error:
-            raise file_error(error, f"{str(self._files.log)!r} cannot be written") from error
-        with output:
-            try:
-                popen = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd="/",  # it may outlive us, and must not keep a file system from being unmounted
-                    env=environment,
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                raise FailedPrecondition(
-                    f"cannot run {self._binary!r}: {getattr(error, 'strerror', None) or error}",
-                    operation=OPERATION,
-                    argv=argv,
-                    hint="install it (Debian: apt-get install containerd runc), or name another containerd",
-                ) from error
-        try:
-            return Child(popen.pid, popen)
-        except BaseException:
-            popen.kill()
-            popen.wait()
-            raise
+        message = f"{reason or ended}; {self._files.log_end(log_start)}"
+        raise kind(message, operation=OPERATION, hint=INSTALL if launcher.CANNOT_RUN in message else None)
 
     def _await_answer(self, child: Child, timeout: float, client: Client) -> bool:
-        """Return whether it answered; if not, it ended, the time is over, or a stop was asked for."""
+        """Return whether it answered; if not, it ended, the time is over, or a stop was asked for.
+
+        Raises what kept us from asking: no ``ctr``, or no descriptors until the time was over.
+        """
+        obstacle = None
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
-            if self._remote.listens():
-                with contextlib.suppress(Unavailable, DeadlineExceeded):
+            obstacle = None
+            try:
+                if self._remote.listens():
                     client.server_version()
                     return True
+            except DeadlineExceeded:
+                pass
+            except Unavailable as error:
+                obstacle = error if error.returncode is None else None
+        if obstacle and not child.wait(0, self._wake):
+            raise obstacle
         return False
 
     def _stop_is_asked(self, within: float | None = 0.0) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.private import choose, private_address
 from pluginexec.errors import PluginExecError
+from pluginexec.root.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,15 @@ class Target:
 
     address: str | None
     namespace: str
-    root: Path
+    layout: Layout
     listening: Remote | None
 
     @classmethod
-    def of(cls, address: str | None, namespace: str, root: Path) -> Target:
+    def of(cls, address: str | None, namespace: str, layout: Layout) -> Target:
         """Find a listening containerd: the chosen one, else the private one of the root."""
         chosen = choose(address)
         try:
-            candidates = (chosen, Remote(private_address(root)))
+            candidates = (chosen, Remote(private_address(layout)))
         except PluginExecError:  # check_socket reports it
             candidates = (chosen, chosen)
-        return cls(address, namespace, root, next((each for each in candidates if each.listens()), None))
+        return cls(address, namespace, layout, next((each for each in candidates if each.listens()), None))

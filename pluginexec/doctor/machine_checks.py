@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 
 from pluginexec.containerd.ctr import Subprocesses
-from pluginexec.containerd.programs import find_program
+from pluginexec.containerd.programs import find_program, runtime_has_seccomp
 from pluginexec.containerd.versions import TESTED, series
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check, requirement_status
 from pluginexec.errors import PluginExecError
 from pluginexec.linux import machine
+from pluginexec.streams.shell_logger import LOGGER_PATH
 
 NEEDED = {
     "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8,
@@ -26,8 +27,6 @@ NEEDED = {
 """The required capabilities and their bits; tests showed that without any one of them no plugin starts."""
 CONTROLLERS = ("cpu", "freezer", "memory", "pids")
 NAMESPACES = ("ipc", "mnt", "net", "pid", "uts")
-LOGGER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-"""The search path of the logger (see ``streams.shell_logger``), which inherits no PATH."""
 INSTALL = "install it (Debian: apt-get install containerd runc)"
 _PIDFD, _EXIT_INFO = (5, 3), (6, 15)
 
@@ -137,6 +136,18 @@ def check_cgroups(target: Target) -> Check:
     return Check("cgroups", OK, f"version {version}, with {', '.join(CONTROLLERS)}")
 
 
+def check_seccomp(target: Target) -> Check:
+    """Check for the filter of system calls that plugins without a bundle get by default."""
+    runtime = shutil.which("runc")
+    if not machine.has_seccomp():
+        reason, remedy = "the kernel has no seccomp", "use a kernel with CONFIG_SECCOMP_FILTER"
+    elif runtime and not runtime_has_seccomp(runtime):
+        reason, remedy = f"{runtime} is built without seccomp", "use one with libseccomp"
+    else:
+        return Check("seccomp", OK, "plugins without a bundle get containerd's default profile")
+    return Check("seccomp", WARNING, f"{reason}: plugins may make any system call", remedy)
+
+
 def check_namespaces(target: Target) -> Check:
     """Check for the namespaces that plugins need."""
     missing = [name for name in NAMESPACES if not Path(f"/proc/self/ns/{name}").is_symlink()]
@@ -152,5 +163,5 @@ def check_namespaces(target: Target) -> Check:
 
 CHECKS = (
     check_user, check_python, check_ctr, check_containerd, check_shim, check_runc, check_helpers, check_kernel,
-    check_cgroups, check_namespaces,
+    check_cgroups, check_namespaces, check_seccomp,
 )  # fmt: skip

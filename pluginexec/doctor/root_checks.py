@@ -12,14 +12,16 @@ from pathlib import Path
 from pluginexec.cleanup.loggers import find_orphaned_loggers
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.versions import TESTED, series
-from pluginexec.daemon.private import choose, directory, private_address
+from pluginexec.daemon.private import choose, private_address, private_files
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.smoke_test import SCRATCH_PREFIX
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux import machine
-from pluginexec.root import Layout
+from pluginexec.linux.directories import names_in
+from pluginexec.root.layout import Layout
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.types import TaskState
 
 _MIN_FREE_SPACE = 16 << 20
@@ -33,7 +35,7 @@ def check_socket(target: Target) -> Check:
     """Check which containerd is used, and whether it answers."""
     chosen = choose(target.address).address
     if target.listening is None:
-        private = private_address(target.root)  # raises if the path is too long for a socket
+        private = private_address(target.layout)  # raises if the path is too long for a socket
         return Check("socket", OK, f"no containerd at {chosen}; a private one will be started at {private}")
     address = target.listening.address
     try:
@@ -51,7 +53,8 @@ def check_socket(target: Target) -> Check:
 
 def check_root(target: Target) -> Check:
     """Check the root directory: type, permissions and free space."""
-    root, existing = target.root, machine.existing_parent(target.root)
+    root = target.layout.root
+    existing = machine.existing_parent(root)
     if not existing.is_dir():
         return Check("root", FAILURE, f"{existing} is not a directory", "choose another with --root")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -68,14 +71,14 @@ def check_root(target: Target) -> Check:
 
 def check_users(target: Target) -> Check:
     """Check which processes use the root or supervise its private containerd."""
-    holders = machine.lock_holders(Layout(target.root).lock)
+    holders = machine.lock_holders(target.layout.lock)
     exclusive = [holder for holder in holders if holder.exclusive]
     if exclusive:
         message = f"{_processes(exclusive)} uses the root exclusively (an executor without shared=True)"
         return Check("users", WARNING, message, "end it, or choose another root with --root")
-    supervising = machine.lock_holders(directory(target.root) / "lock")
+    supervising = machine.lock_holders(private_files(target.layout).lock)
     parts = [
-        "serve supervises its plugins" if machine.serve_runs(target.root) else "",
+        "serve supervises its plugins" if machine.listens(target.layout.serve_socket) else "",
         f"used by {_processes(holders)}" if holders else "",
         f"containerd supervised by {_processes(supervising)}" if supervising else "",
     ]
@@ -84,7 +87,7 @@ def check_users(target: Target) -> Check:
 
 def check_records(target: Target) -> Check:
     """Check for plugins that have exited without a record of it, and for unreadable records."""
-    records = Records(target.root)
+    records = Records(target.layout)
     ended, broken, ids = [], [], records.ids()
     for id in ids:
         try:
@@ -128,29 +131,32 @@ def check_containers(target: Target) -> Check:
 
 
 def _is_known(target: Target, id: str) -> bool:
-    return (Layout(target.root).containers / id).exists() or Records(target.root).directory(id).exists()
+    return (target.layout.containers / id).exists() or Records(target.layout).directory(id).exists()
 
 
 def _in_use(target: Target, id: str) -> bool:
-    layout = Layout(target.root)
+    layout = target.layout
     locks = (layout.containers / id / "attached", layout.plugins / id / "lock")
     return any(machine.lock_holders(lock) for lock in locks)
 
 
 def check_leftovers(target: Target) -> Check:
     """Check for FIFOs and loggers without a plugin, and for leftovers of a killed doctor."""
-    scratch = sorted(target.root.glob(f"{SCRATCH_PREFIX}*"))
+    state = target.layout.state
+    scratch = [state / name for name in names_in(state) if name.startswith(SCRATCH_PREFIX)]
     if scratch:
         return Check("leftovers", WARNING, f"left by a killed doctor: {_some(map(str, scratch))}", _removal(scratch[0]))
     live = _live_ids(target)
-    loggers = [pid for pid, id in find_orphaned_loggers(target.root) if live is not None and id not in live]
+    loggers = [
+        pid for pid, id in find_orphaned_loggers(target.layout.containers) if live is not None and id not in live
+    ]
     if loggers:
         message = f"loggers without a plugin: pids {_some(map(str, loggers))}"
         return Check("leftovers", WARNING, message, f"kill -9 {' '.join(map(str, loggers[:_SHOWN]))}")
-    fifos = [id for id in _with_fifos(target.root) if live is not None and id not in live and not _in_use(target, id)]
-    orphaned = [id for id in fifos if not Records(target.root).directory(id).exists()]
+    fifos = [id for id in _with_fifos(target.layout) if live is not None and id not in live and not _in_use(target, id)]
+    orphaned = [id for id in fifos if not Records(target.layout).directory(id).exists()]
     if orphaned:
-        where = " ".join(str(Layout(target.root).containers / id) for id in orphaned[:_SHOWN])
+        where = " ".join(str(target.layout.containers / id) for id in orphaned[:_SHOWN])
         remedy = f"'pluginexec restore' reads their output; or rm -r {where}"
         return Check("leftovers", WARNING, f"FIFOs without a container: {_some(orphaned)}", remedy)
     return Check("leftovers", OK, "none")
@@ -171,11 +177,9 @@ def _live_ids(target: Target) -> set[str] | None:
     return None
 
 
-def _with_fifos(root: Path) -> list[str]:
-    ids: list[str] = []
-    for name in ("stdout", "stderr"):
-        ids += [path.parent.name for path in Layout(root).containers.glob(f"*/{name}") if path.is_fifo()]
-    return sorted(set(ids))
+def _with_fifos(layout: Layout) -> list[str]:
+    files = (PluginFiles(layout.containers / id) for id in names_in(layout.containers))
+    return [each.id for each in files if each.stdout.is_fifo() or each.stderr.is_fifo()]
 
 
 def _processes(holders: list[machine.Holder]) -> str:

@@ -19,11 +19,12 @@ from pluginexec.doctor.elf import GREETING, tiny_program
 from pluginexec.errors import FailedPrecondition, PluginExecError, Unavailable, Unknown, one_line
 from pluginexec.executor.executor import Executor
 from pluginexec.linux import trees
+from pluginexec.linux.directories import make_directory
 from pluginexec.oci.default_spec import default_spec
-from pluginexec.root import file_error
+from pluginexec.root.layout import Layout
 
 SCRATCH_PREFIX = "dr-"
-"""Prefix of the temporary directory under the root; short, because the path of a socket in it is limited."""
+"""Prefix of the temporary directory under the state directory; short, because the path of a socket in it is limited."""
 _TIMEOUT = 30.0
 """Seconds that the tiny plugin may take to end."""
 _PROGRAM = "tiny"
@@ -49,7 +50,7 @@ class _Output:
 def check_plugin(target: Target) -> Check:
     """Run a tiny plugin, and report how long it took."""
     try:
-        seconds = run_tiny_plugin(target.address, target.root)
+        seconds = run_tiny_plugin(target.address, target.layout)
     except NotTried as error:
         return Check("plugin", WARNING, f"not tried: {error}", error.hint or "")
     except PluginExecError as error:
@@ -58,13 +59,13 @@ def check_plugin(target: Target) -> Check:
     return Check("plugin", OK, f"a tiny plugin ran: {seconds * 1000:.0f} ms from creation to exit")
 
 
-def run_tiny_plugin(address: str | None, root: Path) -> float:
+def run_tiny_plugin(address: str | None, layout: Layout) -> float:
     """Run the plugin on the containerd of this root's plugins; return the seconds from its creation to its exit.
 
     If no containerd listens, a temporary one is started. Raise ``NotTried`` if there is no program or directory for
     it, otherwise the error that occurred.
     """
-    with _rootfs(root) as rootfs, _scratch(root) as scratch, _containerd(address, root, scratch) as remote:
+    with _rootfs(layout.root) as rootfs, _scratch(layout) as scratch, _containerd(address, layout, scratch) as remote:
         return _run(remote, scratch, rootfs)
 
 
@@ -95,8 +96,8 @@ def _run(remote: Remote, scratch: Path, rootfs: Path) -> float:
 
 
 @contextlib.contextmanager
-def _containerd(address: str | None, root: Path, scratch: Path) -> Iterator[Remote]:
-    for remote in (choose(address), Remote(private_address(root))):
+def _containerd(address: str | None, layout: Layout, scratch: Path) -> Iterator[Remote]:
+    for remote in (choose(address), Remote(private_address(layout))):
         if remote.listens():
             yield remote
             return
@@ -105,16 +106,13 @@ def _containerd(address: str | None, root: Path, scratch: Path) -> Iterator[Remo
 
 
 @contextlib.contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    """Create a directory under the root, and the root if it is missing; remove what was created."""
-    missing = [path for path in (root, *root.parents) if not path.exists()]
-    scratch = root / f"{SCRATCH_PREFIX}{secrets.token_hex(3)}"
+def _scratch(layout: Layout) -> Iterator[Path]:
+    """Create a directory under the state directory, and that if it is missing; remove what was created."""
+    missing = [path for path in (layout.state, *layout.state.parents) if not path.exists()]
+    scratch = layout.state / f"{SCRATCH_PREFIX}{secrets.token_hex(3)}"
     try:
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            scratch.mkdir(mode=0o700)
-        except OSError as error:
-            raise file_error(error, f"cannot create a directory in {str(root)!r}") from error
+        layout.make_state()
+        make_directory(scratch)
         yield scratch
     finally:
         trees.remove(scratch)

@@ -1,4 +1,7 @@
-"""What could not be deleted yet: it is kept, by id, and tried again until it is gone or its id is created anew."""
+"""What could not be deleted yet: it is kept, by id, and tried again until it is gone or its id is created anew.
+
+It is kept on disk too, for the next executor on the root, whichever ids that is for.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 
+from pluginexec.cleanup.inflight import IN_FLIGHT_TIMEOUT
+from pluginexec.cleanup.unfinished import Hold, Leftover, Unfinished
 from pluginexec.containerd.error_messages import container_missing, container_runs
-from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
+from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, PluginExecError
 
 log = logging.getLogger(__name__)
 
@@ -21,18 +26,35 @@ SETTLE_PAUSE = 0.05
 class DeferredCleanup:
     """Deletes, and keeps for a retry what cannot be deleted now; ``on_kept`` is called for each id that is kept."""
 
-    def __init__(self, on_kept: Callable[[], None]) -> None:
+    def __init__(self, on_kept: Callable[[], None], unfinished: Unfinished) -> None:
         self._on_kept = on_kept
+        self._unfinished = unfinished
         self._lock = threading.Lock()
         # Of one id both can be left: a plugin that exited, and what starts that failed after it may have made.
-        self._cleanups: dict[str, Callable[[str], None]] = {}
+        self._cleanups: dict[str, Callable[[str], object]] = {}
         self._half_made: dict[str, set[str]] = {}
         self._logged: set[str] = set()
+
+    def load(self, delete_exited: Callable[[str], object]) -> bool:
+        """Keep what executors before this one left behind; return whether there is any.
+
+        ``delete_exited``: deletes what is left of a plugin that exited.
+        """
+        leftovers = self._unfinished.load()
+        for each in leftovers:
+            log.debug("%s: what an earlier executor could not delete is kept", each.id)
+            self._logged.add(each.id)  # by that one
+            if each.marks:
+                self._half_made[each.id] = set(each.marks)
+            if each.has_exited:
+                self._cleanups[each.id] = delete_exited
+        return bool(leftovers)
 
     def keep(self, id: str, cleanup: Callable[[str], None]) -> None:
         """Call ``cleanup`` later, when the id is not in use; not if it is created anew."""
         with self._lock:
             self._cleanups[id] = cleanup
+        self._write_down(id)
         log.debug("%s: cleanup deferred", id)
         self._on_kept()
 
@@ -40,6 +62,7 @@ class DeferredCleanup:
         """Remove later, as ``keep`` does, what the failed starts with these marks may have made."""
         with self._lock:
             self._half_made.setdefault(id, set()).update(marks)
+        self._write_down(id)
         log.debug("%s: removal of a failed start deferred", id)
         self._on_kept()
 
@@ -48,6 +71,29 @@ class DeferredCleanup:
         with self._lock:
             self._cleanups.pop(id, None)
             self._half_made.pop(id, None)
+        self._unfinished.remove(id)
+
+    @contextlib.contextmanager
+    def creating(self, id: str) -> Iterator[None]:
+        """Keep other processes from deleting what is left of an id, because it is created anew here.
+
+        Raises ``DeadlineExceeded`` where one that does so takes too long.
+        """
+        with self._unfinished.held(id, IN_FLIGHT_TIMEOUT) as hold:
+            if hold is Hold.OTHERS:
+                raise DeadlineExceeded(
+                    f"another process still deletes what is left of it, after {IN_FLIGHT_TIMEOUT:g} s",
+                    hint="containerd or a shim may hang; see containerd's log",
+                )
+            yield
+
+    def _write_down(self, id: str) -> None:
+        with self._lock:
+            leftover = Leftover(id, frozenset(self._half_made.get(id, ())), id in self._cleanups)
+        if leftover.marks or leftover.has_exited:
+            self._unfinished.store(leftover)
+        else:
+            self._unfinished.remove(id)
 
     def retry(
         self,
@@ -58,18 +104,24 @@ class DeferredCleanup:
         with self._lock:
             ids = [*self._half_made, *self._cleanups]
         for id in dict.fromkeys(ids):
-            with reserve(id) as is_free:
-                if is_free:
-                    with self._lock:
-                        marks, cleanup = self._half_made.pop(id, None), self._cleanups.pop(id, None)
-                    log.debug("%s: cleanup is tried again", id)
-                    if marks:
-                        remove_half_made(id, marks)
-                    if cleanup:
-                        cleanup(id)
+            with reserve(id) as is_free, self._unfinished.held(id) as hold:
+                if is_free and hold is Hold.OURS:
+                    self._retry(id, remove_half_made)
+                elif is_free and hold is Hold.DONE:
+                    self.discard(id)
                 else:
                     # Its exit is still being processed; or it is being created anew, which removes obstacles itself.
                     self._on_kept()
+
+    def _retry(self, id: str, remove_half_made: Callable[[str, Set[str]], None]) -> None:
+        with self._lock:
+            marks, cleanup = self._half_made.pop(id, None), self._cleanups.pop(id, None)
+        log.debug("%s: cleanup is tried again", id)
+        if marks:
+            remove_half_made(id, marks)
+        if cleanup:
+            cleanup(id)
+        self._write_down(id)
 
     def delete(self, id: str, remove: Callable[[str], None], keep: Callable[[], None]) -> bool:
         """Call ``remove`` until containerd is ready for it; log what cannot be removed, and ``keep`` it for a retry.

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pluginexec.cleanup.inflight import InFlightCommands
+from pluginexec.cleanup.unfinished import Unfinished
 from pluginexec.containerd.client import DELETE_TIMEOUT
 from pluginexec.containerd.events import EventStream
 from pluginexec.containerd.remote import Remote
@@ -33,12 +34,13 @@ from pluginexec.executor.exits import ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
-from pluginexec.executor.signals import resume_paused, send
+from pluginexec.executor.signals import kill_notice, resume_paused, send
 from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.oci.spec import SpecSource, load_spec
-from pluginexec.root import Root
+from pluginexec.root.layout import DEFAULT_STATE
+from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.streams.streams import DRAIN_TOTAL, Streams
 from pluginexec.types import PLUGIN_NAMESPACE, EventInfo, EventType, ExitStatus
@@ -46,7 +48,6 @@ from pluginexec.validation import check_id, parse_signal
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ROOT = "/run/pluginexec"
 EXIT_TIMEOUT = DELETE_TIMEOUT + DRAIN_TOTAL
 """Seconds in which a plugin that has exited is deleted and drained, at the very most."""
 _RETRY_CLEANUP_AFTER = 5.0
@@ -55,7 +56,8 @@ _RETRY_CLEANUP_AFTER = 5.0
 class Executor:
     """Runs and supervises plugin containers of one root directory, in one containerd namespace.
 
-    - ``root_dir``: made if it is not there, mode 0700; one executor at a time may use it;
+    - ``root_dir``: made if it is not there, mode 0700; one executor at a time may use it. What is in it need not
+      survive a reboot. It must not be a link, and no other user may be able to change it;
     - ``remote``: the containerd; by default ``Remote()``;
     - ``exit_handler``: called for every exit, exactly once;
     - ``namespace``: containerd's; moby keeps its plugins in ``plugins.moby``;
@@ -71,7 +73,7 @@ class Executor:
 
     def __init__(
         self,
-        root_dir: str | os.PathLike[str] = DEFAULT_ROOT,
+        root_dir: str | os.PathLike[str] = DEFAULT_STATE,
         remote: Remote | None = None,
         exit_handler: ExitHandler | None = None,
         *,
@@ -80,7 +82,10 @@ class Executor:
     ) -> None:
         client = self._client = (remote or Remote()).new_client(namespace)
         self._root = Root(root_dir, shared=shared)
-        self._deferred = DeferredCleanup(on_kept=lambda: self._reconciler.schedule(_RETRY_CLEANUP_AFTER))
+        self._deferred = DeferredCleanup(
+            lambda: self._reconciler.schedule(_RETRY_CLEANUP_AFTER),
+            Unfinished(self._root.unfinished, client.ctr.address, namespace),
+        )
         self._lifecycle = Lifecycle(client, self._root, self._deferred)
         self._table = PluginTable(self._root, EXIT_TIMEOUT)
         self._exits = ExitProcessor(client, self._lifecycle, self._deferred, self._table.remove, exit_handler)
@@ -98,6 +103,8 @@ class Executor:
                 )
                 undo.callback(self._reconciler.close)
                 self._events = EventStream(client.ctr, self)
+                if self._deferred.load(self._lifecycle.delete_unfinished):
+                    self._reconciler.schedule()
                 undo.pop_all()
         except (OSError, RuntimeError) as error:
             raise Unavailable(f"cannot create the executor: out of threads or file descriptors: {error}") from error
@@ -181,6 +188,7 @@ class Executor:
                 if task and init:
                     plugin.cgroups_path = cgroup_of(init.pid, spec)
                     self._supervise(plugin, streams, task.pid, init)
+                    self._deferred.discard(id)
                     return True
                 plugin.streams = streams
                 self._exits.process_unsupervised(plugin, task)
@@ -227,7 +235,8 @@ class Executor:
                 resume_paused(self._client, id, plugin.cgroups_path, lambda: not self._table.is_alive(plugin))
             if plugin.done.wait(_bounded(seconds)):
                 return self._status_of(plugin)
-            log.warning("%s: it has not ended %g s after %s", id, seconds, number.name)
+            if seconds and number is not _signal.SIGKILL:
+                log.warning("%s: %s", id, kill_notice(number, seconds))
         raise DeadlineExceeded(f"it has not ended {EXIT_TIMEOUT:g} s after SIGKILL", operation="stop", id=id)
 
     def wait(self, id: str, timeout: float | None = None) -> ExitStatus:

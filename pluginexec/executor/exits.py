@@ -181,7 +181,13 @@ class ExitProcessor:
         # End of file reaches the relays only now: the shim holds the pipes until the task is deleted.
         draining = time.monotonic()
         ended = plugin.streams is None or plugin.streams.drain()
-        log.debug("%s: output drained%s (%.0f ms)", plugin.id, "" if ended else " in part", _milliseconds(draining))
+        log.debug(
+            "%s: output drained%s, %d bytes (%.0f ms)",
+            plugin.id,
+            "" if ended else " in part",
+            plugin.streams.bytes_read if plugin.streams else 0,
+            _milliseconds(draining),
+        )
         # The root was deleted, with the FIFOs, which cannot be opened again, and the runtime's state.
         lost = not plugin.files.exist()
         if deleted and (lost or not ended or time.monotonic() - begun > LOGGER_TIMEOUT):
@@ -256,7 +262,7 @@ def _record(plugin: SupervisedPlugin, status: ExitStatus, level: int = logging.W
     """Write the exit record before anything is deleted, so that a crash loses no exit; return whether it is written."""
     try:
         plugin.files.write_exit(status)
-    except OSError as error:
+    except (OSError, PluginExecError) as error:
         log.log(level, "%s: its exit could not be recorded: %s", plugin.id, error)
         return False
     log.debug("%s: exit recorded (code %s)", plugin.id, status.exit_code)

@@ -19,7 +19,8 @@ from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unava
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink
 from pluginexec.streams.streams import Streams
 from pluginexec.types import Task, TaskState
@@ -51,6 +52,12 @@ class Lifecycle:
 
         Raises ``AlreadyExists`` if the id runs, and leaves that plugin as it is.
         """
+        with self._deferred.creating(files.id):
+            return self._start_anew(files, spec, stdout, stderr, watch)
+
+    def _start_anew(
+        self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None
+    ) -> Streams:
         if files.exist():
             # Of an earlier executor. Its FIFOs must not be touched before it is known that it does not run.
             self._remove_stale(files.id)
@@ -177,10 +184,11 @@ class Lifecycle:
 
     def _remove_by_force(self, id: str) -> None:
         # A ctr that was killed does not stop containerd: the task may appear after this list was made.
-        if id in self._client.tasks():
+        task = self._client.tasks().get(id)
+        if task and task.state is not TaskState.UNKNOWN:
             with contextlib.suppress(NotFound):
                 self._client.delete_task(id, force=True)
-        else:
+        else:  # none yet, or its shim hangs, or is busy with a start that takes too long
             self._end_shim(id)
         self._client.delete_container(id)
 
@@ -189,7 +197,7 @@ class Lifecycle:
 
         A container that runs is left alone: another program has created the id anew.
         """
-        return self._deferred.delete(id, self._remove_ended, lambda: self._deferred.keep(id, self._delete_later))
+        return self._deferred.delete(id, self._remove_ended, lambda: self._deferred.keep(id, self.delete_later))
 
     def _remove_ended(self, id: str) -> None:
         begun, started = time.monotonic(), boot_seconds()
@@ -205,10 +213,16 @@ class Lifecycle:
         if (self._root.runtime_root / self._client.namespace / id).exists():
             self._client.delete_runtime_state(id, self._root.runtime_root)
 
-    def _delete_later(self, id: str) -> None:
+    def delete_later(self, id: str) -> None:
+        """Delete a plugin that ended some time ago, with the shim and the loggers that may be left of it."""
         if self.delete_ended(id):
             self._end_shim(id)
             end_loggers(self._root.plugin(id))  # their reader is gone
+
+    def delete_unfinished(self, id: str) -> None:
+        """Delete a plugin that ended, and that an executor before this one could not delete."""
+        if not self._root.plugin(id).exist():  # else a restore does it, and reads what is left of its output
+            self.delete_later(id)
 
     def _end_shim(self, id: str) -> bool:
         return end_shim(id, self._client.namespace, self._client.ctr.address)

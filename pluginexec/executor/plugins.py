@@ -16,7 +16,8 @@ from enum import Enum
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, one_line
 from pluginexec.linux.cgroups import CgroupPath, oom_killed
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus
 from pluginexec.validation import check_id

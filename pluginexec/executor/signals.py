@@ -9,8 +9,14 @@ from pluginexec.containerd.client import Client
 from pluginexec.errors import NotFound, PluginExecError
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.linux.cgroups import CgroupPath, is_paused, thaw
+from pluginexec.validation import signal_name
 
 log = logging.getLogger(__name__)
+
+
+def kill_notice(number: int, seconds: float) -> str:
+    """Return what is said of a plugin that goes on ``seconds`` after the signal that was to end it."""
+    return f"ignored {signal_name(number)} for {seconds:g} s: killed"
 
 
 def send(client: Client, table: PluginTable, plugin: SupervisedPlugin, number: int) -> None:

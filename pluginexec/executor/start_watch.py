@@ -10,7 +10,7 @@ from typing import Any
 from pluginexec.errors import PluginExecError
 from pluginexec.linux.cgroups import CgroupPath, cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,13 @@ from datetime import datetime, timezone
 from pluginexec.errors import NotFound
 from pluginexec.host.host import Host
 from pluginexec.host.records import Record, State
-from pluginexec.root import Layout
+from pluginexec.linux.directories import names_in
 
 
 def unrecorded_ids(host: Host) -> list[str]:
     """List the ids that an executor made files for, and that have no record."""
     known = set(host.records.ids())
-    made = (path.parent.name for path in Layout(host.records.root).containers.glob("*/config.json"))
-    return sorted(set(made) - known)
+    return [id for id in names_in(host.layout.containers) if id not in known and host.files(id).exist()]
 
 
 def adopt(host: Host, id: str, address: str, namespace: str) -> State:

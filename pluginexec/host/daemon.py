@@ -13,12 +13,13 @@ import psutil
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
-from pluginexec.daemon.private import directory, is_private
+from pluginexec.daemon.private import is_private, private_containerd, private_files
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
 from pluginexec.host.side_by_side import side_by_side
 from pluginexec.linux import machine
+from pluginexec.root.layout import Layout
 from pluginexec.types import TaskState
 
 log = logging.getLogger(__name__)
@@ -49,20 +50,20 @@ class DaemonStatus:
     """The pid of the process that starts it again when it dies."""
 
 
-def status(root: Path, timeout: float = DEFAULT_TIMEOUT) -> DaemonStatus:
+def status(layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> DaemonStatus:
     """Find out what the private containerd of a root does; one that gives no answer within ``timeout`` s is silent."""
-    files = DaemonFiles(directory(root))
+    files = private_files(layout)
     pid = next(files.processes(), None)
     if pid is None:
-        return DaemonStatus(STOPPED, files.address, files.log, plugins=len(_running(Records(root))))
+        return DaemonStatus(STOPPED, files.address, files.log, plugins=len(_running(Records(layout))))
     try:
         remote = Remote(files.address, timeout=timeout)
         version = remote.new_client("default").server_version()
         state, plugins = RUNNING, _count_plugins(remote)
     except PluginExecError as error:
         log.debug("%s", error)
-        state, version, plugins = SILENT, "", len(_running(Records(root)))
-    holders = machine.lock_holders(files.directory / "lock")
+        state, version, plugins = SILENT, "", len(_running(Records(layout)))
+    holders = machine.lock_holders(files.lock)
     watcher = holders[0].pid if holders else None
     return DaemonStatus(state, files.address, files.log, pid, version, _started_at(pid), plugins, watcher)
 
@@ -79,20 +80,21 @@ def _started_at(pid: int) -> datetime | None:
         return None
 
 
-def stop(root: Path, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> bool:
+def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> bool:
     """Stop the private containerd of a root; return whether there was anything to stop.
 
     What it runs goes on, and the next command's containerd has it; with ``plugins``, that is stopped first. Raises
     ``FailedPrecondition`` where another process watches it. ``timeout`` as of ``Containerd``.
     """
-    files = DaemonFiles(directory(root))
+    files = private_files(layout)
     if next(files.processes(), None) is None and not (plugins and _has_bundles(files)):
         return False
-    containerd = Containerd(files.directory, leave_tasks=not plugins, timeout=timeout)
+    layout.make()  # before containerd's own directory, whose parents are not as private
+    containerd = private_containerd(layout, leave_tasks=not plugins, timeout=timeout)
     _take(containerd, files)
     try:
         if plugins:
-            _stop_plugins(root)
+            _stop_plugins(layout)
     finally:
         containerd.stop()
     return True
@@ -112,7 +114,7 @@ def _take(containerd: Containerd, files: DaemonFiles) -> None:
             return
         except Taken as error:
             if time.monotonic() > deadline:
-                holders = machine.lock_holders(files.directory / "lock")
+                holders = machine.lock_holders(files.lock)
                 who = f"{holders[0].name} (pid {holders[0].pid})" if holders else "another process"
                 raise FailedPrecondition(
                     f"{who} watches the private containerd, and would start it again",
@@ -122,13 +124,13 @@ def _take(containerd: Containerd, files: DaemonFiles) -> None:
         time.sleep(_POLL)
 
 
-def _stop_plugins(root: Path) -> None:
+def _stop_plugins(layout: Layout) -> None:
     """Stop the plugins that have a record, so that it says how they ended; all else the end of containerd kills."""
-    records = Records(root)
+    records = Records(layout)
     ids = _running(records)
     for id in ids:  # all of them before any ends: no policy starts one again
         records.mark_stopped(id)
-    host = Host(root)
+    host = Host(layout)
     for error in side_by_side(lambda id: _stop_plugin(id, host), ids):
         if error:
             raise error
@@ -141,7 +143,7 @@ def _running(records: Records) -> list[str]:
 def _runs_here(records: Records, id: str) -> bool:
     try:
         state = records.state(id)
-        return is_private(records.record(id).address, records.root) and (
+        return is_private(records.record(id).address, records.layout) and (
             is_alive(state) or state.status == "restarting"
         )
     except PluginExecError as error:  # removed meanwhile, or its record is broken

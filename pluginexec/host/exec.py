@@ -7,7 +7,6 @@ from pluginexec.containerd.runc import Command, RuntimeExec
 from pluginexec.errors import PluginExecError
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux.cgroups import cgroup_of, is_paused
-from pluginexec.root import Layout
 from pluginexec.types import Writer
 
 
@@ -27,7 +26,7 @@ class Exec(RuntimeExec):
             command,
             command.process(spec),
             runtime=record.runtime,
-            runtime_root=Layout(records.root).runtime_root / record.namespace,
+            runtime_root=records.layout.runtime_root / record.namespace,
             within=records.directory(id),
         )
         self._records = records

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal as _signal
 import socket
 import threading
@@ -27,12 +26,14 @@ from pluginexec.errors import (
 )
 from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.executor.exits import ExitHandler
+from pluginexec.executor.signals import kill_notice
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
 from pluginexec.host.signals import resume, send
 from pluginexec.linux.pidfd import InitProcess, start_seconds
-from pluginexec.root import Layout, PluginFiles
+from pluginexec.root.layout import Layout
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.sinks import Sink
 from pluginexec.types import ExitStatus
 from pluginexec.validation import parse_signal
@@ -52,25 +53,28 @@ _LOCK_POLL = 0.01
 class Host:
     """The plugins of a root directory, as the commands work on them; it keeps nothing open."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.records = Records(root)
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.records = Records(layout)
         # What only waits for a plugin to end takes no turn.
         self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
 
     def remote(self, record: Record) -> Remote:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
-        root = self.records.root
-        address = ensure_running(record.address, root).address if is_private(record.address, root) else record.address
+        address = record.address
+        if is_private(address, self.layout):
+            address = ensure_running(address, self.layout).address
         return Remote(address, runtime=record.runtime)
 
     def executor(self, record: Record, handler: ExitHandler | None = None) -> Executor:
         """Return an executor for a plugin, which shares the root with those of other processes."""
         remote = self.remote(record)
-        return Executor(self.records.root, remote, handler, namespace=record.namespace, shared=True)
+        self.layout.make()
+        return Executor(self.layout.state, remote, handler, namespace=record.namespace, shared=True)
 
     def files(self, id: str) -> PluginFiles:
         """Return the executor's files of a plugin."""
-        return PluginFiles(Layout(self.records.root).containers / id)
+        return PluginFiles(self.layout.containers / id)
 
     def start(self, id: str) -> None:
         """Start a plugin in the background; nothing happens if it runs."""
@@ -88,7 +92,7 @@ class Host:
     def launch(self, executor: Executor, record: Record, stdout: Sink, stderr: Sink, **changes: Any) -> None:
         """Start a plugin, whose lock is held, and write that down; its end is for others."""
         begun = _now()  # before, so that no life ends before it began
-        managed = managed_files(self.records.root, record)
+        managed = managed_files(self.layout, record)
         try:
             if managed:
                 managed.make_ready()
@@ -183,7 +187,8 @@ class Host:
         self.notify_serve()
         with self.held(id) as init:
             if init and not self._end(record, init, number, timeout):
-                log.warning("%s has not ended %g s after signal %d", id, timeout, number)
+                if timeout:
+                    log.warning("%s: %s", id, kill_notice(number, timeout))
                 if not self._end(record, init, _signal.SIGKILL, WORK_TIMEOUT):
                     raise DeadlineExceeded(
                         f"it has not ended {WORK_TIMEOUT:g} s after SIGKILL", operation="stop", id=id
@@ -266,7 +271,7 @@ class Host:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             try:
-                sender.sendto(b"look", str(Layout(self.records.root).serve_socket))
+                sender.sendto(b"look", str(self.layout.serve_socket))
             except BlockingIOError:  # so many were sent before that it will look anyway
                 return True
             except OSError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import Any
 
 from pluginexec import __version__
@@ -16,21 +15,23 @@ from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import DRIVERS
 from pluginexec.host.views import view
 from pluginexec.linux import machine
+from pluginexec.root.layout import Layout
 
 
-def facts(address: str | None, namespace: str, root: Path) -> dict[str, Any]:
+def facts(address: str | None, namespace: str, layout: Layout) -> dict[str, Any]:
     """Return all that ``info`` tells; a version that cannot be found out is empty."""
-    target = Target.of(address, namespace, root)
+    target = Target.of(address, namespace, layout)
     used = _address(target)
     return {
         "version": __version__,
-        "root": root,
+        "root": layout.root,
+        "state": layout.state,
         "namespace": namespace,
         "address": used,
-        "private": is_private(used, root),
+        "private": is_private(used, layout),
         "listening": target.listening is not None,
-        "serve": machine.serve_runs(root),
-        **_count(Host(root)),
+        "serve": machine.listens(layout.serve_socket),
+        **_count(Host(layout)),
         "log_driver": DRIVERS[0],
         "containerd_version": _server_version(target),
         "ctr_version": find_program("ctr").version,
@@ -44,8 +45,8 @@ def _address(target: Target) -> str:
     """Return where the next command finds containerd: where one listens, else where it starts one."""
     if target.listening:
         return target.listening.address
-    with contextlib.suppress(PluginExecError):  # the root's path is too long for a socket
-        return private_address(target.root)
+    with contextlib.suppress(PluginExecError):  # the directory's path is too long for a socket
+        return private_address(target.layout)
     return choose(target.address).address
 
 

@@ -26,8 +26,11 @@ from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
 from pluginexec.linux import trees
+from pluginexec.linux.directories import make_directory, names_in
+from pluginexec.linux.files import file_error, is_at
+from pluginexec.linux.locks import await_lock
 from pluginexec.linux.pidfd import InitProcess, start_seconds
-from pluginexec.root import Layout, absolute, await_lock, file_error
+from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
 
 _T = TypeVar("_T", "Record", "State")
@@ -81,19 +84,23 @@ class State:
 class Records:
     """The records of one root. Every method raises ``NotFound`` for an id without one."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = absolute(root)
-        self._plugins = Layout(self.root).plugins
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._plugins = layout.plugins
 
     def ids(self) -> list[str]:
         """List the ids, those that were created last first."""
         created = {}
-        with contextlib.suppress(FileNotFoundError):
-            for path in self._plugins.glob("[!.]*/plugin.json"):
-                if path.parent.name.startswith("."):  # one that is being made
-                    continue
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                    created[path.parent.name] = path.stat().st_mtime_ns
+        for id in names_in(self._plugins):
+            if id.startswith("."):  # one that is being made
+                continue
+            path = self._plugins / id / "plugin.json"
+            try:
+                created[id] = path.stat().st_mtime_ns
+            except (FileNotFoundError, NotADirectoryError):  # removed meanwhile, or something else
+                continue
+            except OSError as error:
+                raise file_error(error, f"{str(path)!r} cannot be read") from error
         return sorted(created, key=lambda id: created[id], reverse=True)
 
     def resolve(self, reference: str) -> str:
@@ -101,7 +108,7 @@ class Records:
         id = resolve_prefix(reference, self.ids())
         if id is None:
             hint = "'pluginexec ps -a' lists all"
-            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.root)!r})", hint=hint)
+            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.layout.root)!r})", hint=hint)
         return id
 
     def directory(self, id: str) -> Path:
@@ -123,9 +130,9 @@ class Records:
     def create(self, record: Record, spec: dict[str, Any]) -> None:
         """Make the record of a plugin, whole or not at all; ``AlreadyExists`` if there is one."""
         directory = self.directory(record.id)
+        self.layout.make()
+        make_directory(self._plugins, ROOT)
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._plugins.mkdir(mode=0o700, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=".", dir=self._plugins))
             try:
                 (draft / "lock").touch(mode=0o600)
@@ -253,18 +260,11 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
     if descriptor is None:
         raise DeadlineExceeded("another process is at work on it", id=id, hint=f"see who: fuser {path}")
     try:
-        if not _is_at(path, descriptor):  # removed by the last holder of the lock
+        if not is_at(path, descriptor):  # removed by the last holder of the lock
             raise missing
         yield
     finally:
         os.close(descriptor)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Return whether an open file is still the one at a path."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    return False
 
 
 def _missing(id: str) -> NotFound:

@@ -9,7 +9,6 @@ from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import log_file
 from pluginexec.host.records import State
 from pluginexec.linux.cgroups import cgroup_of, is_paused
-from pluginexec.root import Layout
 
 STATES = ("created", "running", "paused", "restarting", "exited")
 
@@ -53,7 +52,7 @@ def details(host: Host, id: str) -> dict[str, Any]:
         "detached": record.detached,
         "log_opts": record.log_opts,
         "log_path": str(log_path) if log_path else None,
-        "runtime_root": str(Layout(host.records.root).runtime_root / record.namespace),
+        "runtime_root": str(host.layout.runtime_root / record.namespace),
         "spec": spec,
     }
 

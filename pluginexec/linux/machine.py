@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.root import Layout
+from pluginexec.linux.directories import is_there
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOCK = re.compile(r"FLOCK +ADVISORY +(READ|WRITE) +(-?[0-9]+) +([0-9a-f]+):([0-9a-f]+):([0-9]+) ")
@@ -63,6 +64,15 @@ def capabilities(pid: str = "self") -> int:
     return int(found[1], 16) if found else 0
 
 
+def has_seccomp(proc: Path = Path("/proc")) -> bool:
+    """Return whether the kernel can filter system calls."""
+    with contextlib.suppress(OSError):
+        status = (proc / "self/status").read_text(encoding="utf-8", errors="replace")
+        # The second needs CONFIG_SECCOMP_FILTER, and Linux 4.14.
+        return "\nSeccomp:" in status and (proc / "sys/kernel/seccomp/actions_avail").exists()
+    return False
+
+
 def existing_parent(path: Path) -> Path:
     """Return the path, or the nearest directory above it that is there."""
     return next((each for each in (path, *path.parents) if each.exists()), Path("/"))
@@ -81,7 +91,12 @@ def file_system(path: Path) -> str:
 
 
 def lock_holders(path: Path) -> list[Holder]:
-    """Return who holds the lock (``flock``) on a file; those of other pid namespaces are left out."""
+    """Return who holds the lock (``flock``) on a file; those of other pid namespaces are left out.
+
+    Raises as ``is_there``.
+    """
+    if not is_there(path):
+        return []
     try:
         status = path.stat()
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
@@ -103,11 +118,11 @@ def _name(pid: int) -> str:
         return "?"
 
 
-def serve_runs(root: Path) -> bool:
-    """Return whether ``pluginexec serve`` supervises the plugins of a root."""
+def listens(path: Path) -> bool:
+    """Return whether a process receives what is sent to a datagram socket, such as that of ``pluginexec serve``."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(str(Layout(root).serve_socket))
+            probe.connect(str(path))
         except (OSError, ValueError):
             return False
     return True

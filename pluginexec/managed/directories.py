@@ -15,9 +15,10 @@ import os
 from pathlib import Path
 
 from pluginexec.linux import mounts, trees
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import file_error
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.managed.config import PluginConfig
-from pluginexec.root import file_error
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class PluginDirectories:
         """
         try:
             self.clear()
-            self.exec_dir.mkdir(mode=0o700, parents=True)
+            for each in (self.directory, self.exec_dir):
+                make_directory(each)
             # The user that the plugin runs as must be able to create its socket.
             os.chown(self.exec_dir, config.uid, config.gid)
             if config.propagated_mount:

@@ -16,7 +16,7 @@ from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Plugi
 from pluginexec.executor.executor import Executor
 from pluginexec.linux import trees
 from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
-from pluginexec.managed.bundle import CONFIG, ROOTFS, bundle_path, unpack
+from pluginexec.managed.bundle import bundle_path, rootfs_of, unpack
 from pluginexec.managed.client import call
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.container import AttachedContainer
@@ -25,7 +25,7 @@ from pluginexec.managed.output_tail import OutputTail
 from pluginexec.managed.restarter import PluginRestarter
 from pluginexec.managed.settings import Settings, changed, default_settings
 from pluginexec.restart_policy import parse_policy
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.types import ExitStatus
 from pluginexec.validation import check_id
@@ -75,7 +75,7 @@ class ManagedPlugin:
         for sink in (stdout, stderr):
             check_sink(sink)
         self._executor = executor
-        self._directories = PluginDirectories(Layout(executor.root_dir).managed / self.id)
+        self._directories = PluginDirectories(Layout(executor.root_dir, executor.root_dir).managed / self.id)
         self._unpacked: Path | None = None
         """The unpacked tar, which is removed in the end."""
         bundle = bundle_path(source)
@@ -83,7 +83,8 @@ class ManagedPlugin:
             if not bundle.is_dir():
                 self._unpacked = self._directories.directory / "bundle"
                 bundle = unpack(bundle, self._unpacked)
-            self.config: PluginConfig = load_config(bundle / CONFIG)
+            rootfs = rootfs_of(bundle)
+            self.config: PluginConfig = load_config(bundle)
             self.settings: Settings = changed(self.config, default_settings(self.config), settings)
         except BaseException:
             self._discard()
@@ -92,7 +93,7 @@ class ManagedPlugin:
         """The answer to ``Plugin.Activate``."""
         output = OutputTail(stdout, stderr)
         self._container = AttachedContainer(executor, self.id, self.config, self._directories, output)
-        self._runner = PluginRunner(self._container, self.id, self.config, bundle / ROOTFS, self._directories)
+        self._runner = PluginRunner(self._container, self.id, self.config, rootfs, self._directories)
         self._restarter: PluginRestarter | None = None
         self._state = _State.DISABLED
         self._lock = threading.Lock()

@@ -18,8 +18,8 @@ from typing import Any
 from pluginexec.errors import InvalidArgument, shown
 from pluginexec.linux.cgroups import default_cgroups_path
 from pluginexec.managed.config import PluginConfig
-from pluginexec.managed.devices import ALLOW_ALL, DEFAULT_RULES, find_devices
 from pluginexec.managed.settings import Settings
+from pluginexec.oci.devices import ALLOW_ALL, DEFAULT_RULES, find_devices
 from pluginexec.validation import check_id
 
 PLUGINS_DIRECTORY = "/run/docker/plugins"

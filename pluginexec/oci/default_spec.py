@@ -18,7 +18,7 @@ _MOST_ARGUMENTS = 100_000
 # fmt: off
 # The values below are what `ctr oci spec` prints, alike in containerd 1.6.20, 1.7.24 and 2.1.9; it masks
 # /sys/devices/virtual/powercap from 1.7 on (CVE-2020-8694: power readings tell of other processes' secrets).
-_CAPABILITIES = (
+DEFAULT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
     "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 )
@@ -94,7 +94,7 @@ def _process(args: Sequence[str], env: Sequence[str] | None, cwd: str) -> dict[s
         "args": _listed("args", args),
         "env": given if has_path else [_PATH, *given],
         "cwd": cwd,
-        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES),
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), DEFAULT_CAPABILITIES),
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     }

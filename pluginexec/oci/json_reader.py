@@ -35,12 +35,14 @@ _DEEPEST = 100
 _MOST_VALUES = 100_000
 
 
-def read_object(source: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], str, Path]:
+def read_object(
+    source: str | os.PathLike[str], what: str, remedy: str = f"give a {_CONFIG}, or a bundle directory with one in it"
+) -> tuple[dict[str, Any], str, Path]:
     """Return the object in a file, or in the ``config.json`` of a directory; how errors name it; and its path.
 
-    ``what`` is what it is, such as ``spec``. Raises ``InvalidArgument`` for what is not a JSON object of at most 16
-    MiB, 100 levels and 100,000 values, or has a key that stands twice; ``PermissionDenied`` if this user may not read
-    the file.
+    ``what`` is what it is, such as ``spec``; ``remedy`` what to do if it cannot be read. Raises ``InvalidArgument`` for
+    what is not a JSON object of at most 16 MiB, 100 levels and 100,000 values, or has a key that stands twice;
+    ``PermissionDenied`` if this user may not read the file.
     """
     path = to_path(f"{what} must be a dict or a path", source)
     try:
@@ -50,7 +52,7 @@ def read_object(source: str | os.PathLike[str], what: str) -> tuple[dict[str, An
     except (OSError, ValueError) as error:
         # An OSError names what it is about; a ValueError (a NUL, a lone surrogate) does not.
         name = f"{what} {str(getattr(error, 'filename', None) or path)!r}"
-        raise path_error(name, error, f"give a {_CONFIG}, or a bundle directory with one in it") from error
+        raise path_error(name, error, remedy) from error
     return parse_object(data, name), name, file
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from pluginexec.root import file_error
+from pluginexec.linux.files import file_error
 
 STREAMS = ("stdout", "stderr")
 

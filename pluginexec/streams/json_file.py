@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pluginexec.errors import InvalidArgument, shown
-from pluginexec.streams.shell_logger import log_uri
+from pluginexec.streams.shell_logger import LOGGER_PATH, log_uri
 
 DEFAULT_MAX_SIZE = 10_000_000
 DEFAULT_MAX_FILE = 3
@@ -21,7 +21,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 # Beside what logger.py says: a logger that is killed is replaced, and the containerd waits at 9 only for the first.
 # If Python is gone, the plugin must not suffer: its output is read and discarded.
 _SCRIPT = """\
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
+PATH={path}
 trap '' HUP INT TERM
 exec 9>&5 5<{mark}
 until {command}; do
@@ -89,7 +89,7 @@ class JsonFile:
         # No site, no environment, no user's directory: nothing but Python itself.
         argv = [python, "-I", "-S", "-c", _PROGRAM, os.path.dirname(__file__)]
         argv += [path, str(self.max_size), str(self.max_file), ",".join(streams), str(mark.parent)]
-        return log_uri(_SCRIPT.format(mark=shlex.quote(str(mark)), command=shlex.join(argv)))
+        return log_uri(_SCRIPT.format(path=LOGGER_PATH, mark=shlex.quote(str(mark)), command=shlex.join(argv)))
 
 
 def _parse_size(text: str) -> int:

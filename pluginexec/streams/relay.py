@@ -24,6 +24,7 @@ class Relay:
 
     def __init__(self, name: str, source: int, writer: Writer | None) -> None:
         self.name = name
+        self.bytes_read = 0
         self._source = source
         self._writer = writer
         self._failed = writer is None
@@ -121,6 +122,7 @@ class Relay:
             if not data:
                 return
             self._progressed = time.monotonic()
+            self.bytes_read += len(data)
             self._deliver(data)
             self._progressed = time.monotonic()
 

@@ -12,6 +12,8 @@ import shlex
 from pathlib import Path
 from urllib.parse import quote
 
+LOGGER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a logger looks for its programs: it inherits no PATH."""
 NO_LOGGER = ("--null-io",)
 """The arguments of ``ctr run`` for a plugin whose output is discarded: no logger at all."""
 
@@ -19,7 +21,7 @@ NO_LOGGER = ("--null-io",)
 # and if it is killed, they go on. "<>" opens a FIFO without a reader, and keeps writes from failing without a reader.
 # Both copiers run before the container does, so that one that speaks is heard whichever process of the logger dies.
 _SCRIPT = """\
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
+PATH={path}
 trap '' HUP INT TERM
 exec 6{stdout} 7{stderr}
 {keep}{copy_stdout} <&3 >&6 3<&- 4<&- 5<{mark} 6>&- 7>&- &
@@ -66,6 +68,7 @@ def logger_arguments(stdout: str, stderr: str, lock: Path | None, mark: Path = P
         keep = _KEEP.format(read_ends=" ".join(f"{number}<{fifo}" for number, fifo in enumerate(fifos, 8)))
         hold = _HOLD.format(lock=shlex.quote(str(lock)))
     script = _SCRIPT.format(
+        path=LOGGER_PATH,
         stdout=stdout,
         stderr=stderr,
         keep=keep,

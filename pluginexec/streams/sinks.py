@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeGuard
 
 from pluginexec.errors import InvalidArgument
-from pluginexec.root import SHORTAGES, PluginFiles, file_error
+from pluginexec.linux.files import SHORTAGES, file_error
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.fifos import STREAMS
 from pluginexec.streams.json_file import JsonFile
 from pluginexec.streams.shell_logger import redirect_to_fifo, redirect_to_file

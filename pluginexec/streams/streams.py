@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pluginexec.errors import InvalidArgument, Unavailable
-from pluginexec.root import PluginFiles, file_error
+from pluginexec.linux.files import file_error
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.fifos import STREAMS, find_fifos
 from pluginexec.streams.json_file import JsonFile
 from pluginexec.streams.relay import Relay, close_writer
@@ -33,11 +34,24 @@ STOP_TIMEOUT = 5.0
 
 
 class Streams:
-    """The relays of one plugin, with the lock that tells its logger that somebody reads."""
+    """The relays of one plugin, with the lock that tells its logger that somebody reads.
+
+    ::
+
+        create, open, attach --> new --start--> started --drain, stop--> closed
+                                  |                |
+                                  |                +--halt--> halted --stop--> closed
+                                  +--discard--> released (no byte relayed, the writers left open)
+                                  +--abandon--> closed (no byte relayed)
+
+    In the state closed every writer is closed; what was not read stays in the FIFOs, for the next that opens them.
+    """
 
     def __init__(self) -> None:
         self.arguments: tuple[str, ...] = NO_LOGGER
         """The arguments of ``ctr run`` for these streams."""
+        self.bytes_read = 0
+        """Of both streams, once they are drained."""
         self._relays: list[Relay] = []
         self._unfed: list[Writer] = []
         self._opened: list[BinaryIO] = []
@@ -160,6 +174,7 @@ class Streams:
         self._nudge()
         since = time.monotonic()
         unended = [relay for relay in self._relays if not relay.join(since + DRAIN_TOTAL, since=since, idle=DRAIN_IDLE)]
+        self.bytes_read = sum(relay.bytes_read for relay in self._relays)
         for relay in unended:
             log.warning(
                 "%s: gave up waiting for end of file (another process holds the pipe, or the writer blocks)", relay.name

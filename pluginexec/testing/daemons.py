@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import Taken
-from pluginexec.daemon.private import directory as private_directory
-from pluginexec.daemon.private import ensure_private
+from pluginexec.daemon.private import ensure_private, private_containerd
+from pluginexec.root.layout import Layout
 from pluginexec.testing.options import Settings
 from pluginexec.testing.run_directories import RunDirectory
 
@@ -46,11 +45,11 @@ def start(settings: Settings, directory: RunDirectory, run: str | None, undo: co
     if not exclusive:
         directory = RunDirectory(f"shared-{run}", shared=True)
         undo.callback(directory.close)
-    root = directory.path
-    containerd = Containerd(private_directory(root), leave_tasks=True)
+    layout = Layout(directory.path, directory.path)
+    containerd = private_containerd(layout)
     undo.callback(containerd.leave)  # it is stopped when its run directory is closed
     try:
         containerd.start()
     except Taken:  # another worker starts it, or supervises it
-        ensure_private(root)
+        ensure_private(layout)
     return Daemon(replace(containerd.remote, runtime=settings.runtime), exclusive, containerd.log_path)

@@ -13,7 +13,7 @@ from pluginexec.daemon.cleanup import delete_container, kill_trees
 from pluginexec.errors import PluginExecError
 from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
 from pluginexec.linux.mounts import mount_points_below, unmount_below
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 from pluginexec.testing.cleanup import end_plugins, namespace_of, remove_tree
 from pluginexec.testing.daemons import Daemon
 from pluginexec.testing.docker_plugins import DockerPluginFactory
@@ -42,7 +42,8 @@ class Environment:
         self._others = set(shims_of(daemon.address, self._prefix).values())
         self._threads = threading.enumerate()
         self.executor = Executor(root, daemon.remote, namespace=self._namespace)
-        runtime = Runtime(daemon.remote.runtime, Layout(root).runtime_root / self._namespace, root)
+        layout = self._layout = Layout(root, root)
+        runtime = Runtime(daemon.remote.runtime, layout.runtime_root / self._namespace, root)
         self.plugins = PluginFactory(self.executor, self._namespace, runtime, timeout, busybox)
         self.docker_plugins = DockerPluginFactory(self.executor, timeout)
 
@@ -54,7 +55,7 @@ class Environment:
     def end(self) -> None:
         """End the plugins of the executor, and close it."""
         self.docker_plugins.end()
-        ids = [path.parent.name for path in Layout(self._root).containers.glob("*/config.json")]
+        ids = [path.parent.name for path in self._layout.containers.glob("*/config.json")]
         for id in ids:
             with contextlib.suppress(PluginExecError):
                 self.executor.signal(id, "KILL")

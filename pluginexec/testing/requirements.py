@@ -9,6 +9,7 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE
 from pluginexec.doctor.machine_checks import INSTALL, check_cgroups, check_kernel, check_namespaces, check_user
+from pluginexec.root.layout import Layout
 from pluginexec.testing.options import Settings
 
 _CHECKS = (check_user, check_kernel, check_namespaces, check_cgroups)
@@ -20,7 +21,7 @@ def missing_requirement(settings: Settings) -> str | None:
     if listening and not listening.listens():
         return f"no containerd listens at {settings.address}: start it, or drop pluginexec_address"
     # A containerd that listens may have what this process lacks, but the user matters in any case.
-    target = Target(settings.address, "default", Path("/"), None)
+    target = Target(settings.address, "default", Layout(Path("/"), Path("/")), None)
     for check in _CHECKS:
         found = check(target)
         if found.status == FAILURE:

@@ -18,15 +18,15 @@ Not below the temporary directory: another run may use another one, and would no
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pluginexec.errors import FailedPrecondition, PluginExecError
-from pluginexec.root import await_lock, file_error, take_lock
+from pluginexec.linux.directories import make_directory
+from pluginexec.linux.files import file_error
+from pluginexec.linux.locks import await_lock, release_lock, take_lock
 from pluginexec.testing.cleanup import end_run, remove_tree
 from pluginexec.testing.run_directory_names import LOCK, RUN_DIRECTORIES
 
@@ -54,7 +54,7 @@ class RunDirectory:
     def _take(self, shared: bool) -> int | None:
         with _locked():
             try:
-                self.path.mkdir(mode=0o700, exist_ok=True)
+                make_directory(self.path)
                 return take_lock(self.path / LOCK, shared=shared)
             except OSError as error:
                 raise file_error(error, f"cannot use the directory {str(self.path)!r}") from error
@@ -65,7 +65,7 @@ class RunDirectory:
         if lock is None:
             return
         with _locked():
-            _unlock(lock)
+            release_lock(lock)
             claimed = take_lock(self.path / LOCK)
         if claimed is not None:
             _end(self.path, claimed)
@@ -91,19 +91,14 @@ def _end(directory: Path, lock: int) -> None:
     except (OSError, PluginExecError) as error:
         log.warning("cannot end now what a test run left in %s, the next run tries again: %s", directory, error)
     finally:
-        _unlock(lock)
-
-
-def _unlock(lock: int) -> None:
-    fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a fork of this process may hold a copy
-    os.close(lock)
+        release_lock(lock)
 
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
     """Hold the lock on all run directories."""
     try:
-        _PARENT.mkdir(mode=0o700, exist_ok=True)
+        make_directory(_PARENT)
         lock = await_lock(_PARENT / LOCK, _LOCK_TIMEOUT)
     except OSError as error:
         raise file_error(error, f"cannot use the directory {RUN_DIRECTORIES!r}") from error
@@ -112,4 +107,4 @@ def _locked() -> Iterator[None]:
     try:
         yield
     finally:
-        _unlock(lock)
+        release_lock(lock)

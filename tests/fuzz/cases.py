@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from pluginexec import PluginExecError
 from tests.fuzz.mutator import Mutator
 
-CASES = 10_000
+CASES = int(os.environ.get("PLUGINEXEC_FUZZ_CASES", "1000"))
+"""How many inputs each function gets; ``tox -e stress`` gives 10,000."""
 many = settings(
     max_examples=CASES, deadline=None, derandomize=False, database=None, suppress_health_check=list(HealthCheck)
 )

@@ -1,4 +1,4 @@
-"""What ``ctr`` prints, 10,000 under hypothesis and 10,000 under the mutator: errors of the tree only, and never a hang.
+"""What ``ctr`` prints, as hypothesis and the mutator make them: errors of the tree only, and never a hang.
 
 Nothing runs here: a runner returns what was made up. What is mutated was printed by real ones.
 """

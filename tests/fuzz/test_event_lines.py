@@ -1,4 +1,4 @@
-"""Event lines, 10,000 under hypothesis and 10,000 under the mutator: a ``ValueError`` at the most, and no exit lost.
+"""Event lines, as hypothesis and the mutator make them: a ``ValueError`` at the most, and no exit lost.
 
 Real: the pipe, and a process that writes rubbish to it; a script plays ``ctr``. What is mutated, real ones printed.
 """

@@ -1,4 +1,4 @@
-"""Ids, namespaces, signals and settings, 10,000 each under hypothesis and the mutator: refused before anything is run.
+"""Ids, namespaces, signals and settings, as hypothesis and the mutator make them: refused before anything is run.
 
 A runner that runs nothing remembers the commands. An id that is accepted stands in them as a word of its own.
 """

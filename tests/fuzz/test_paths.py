@@ -1,6 +1,6 @@
-"""Paths of sinks and roots, 10,000 under hypothesis and 10,000 under the mutator: to the logger's shell each is a word.
+"""Paths of sinks and roots, as hypothesis and the mutator make them: to the logger's shell each is a word.
 
-Real: ``/bin/sh``, which splits the words of 10,000 paths, and runs the loggers of some, beside a canary.
+Real: ``/bin/sh``, which splits the words of the paths, and runs the loggers of some, beside a canary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import PluginExecError
-from pluginexec.root import Root
+from pluginexec.root.root import Root
 from pluginexec.streams.shell_logger import logger_arguments, redirect_to_fifo, redirect_to_file
 from pluginexec.streams.streams import Streams
 from tests.fuzz.cases import CASES, answer, feed, many, pieced

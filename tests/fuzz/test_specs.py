@@ -1,4 +1,4 @@
-"""Specs, 10,000 under hypothesis and 10,000 under the mutator: refused with an error of the tree, or fit to be run.
+"""Specs, as hypothesis and the mutator make them: refused with an error of the tree, or fit to be run.
 
 Real: the file system. What is mutated is the spec that ``default_spec`` makes, which is that of ``ctr oci spec``.
 """
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import PluginExecError, default_spec, load_spec
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.fuzz.cases import answer, feed, many
 from tests.support.hostile import HUGE, doubled, nested
 

@@ -5,6 +5,7 @@ Real: build, twine and pip, with an environment that holds nothing else.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,10 @@ def test_the_wheel_runs_where_nothing_else_is_installed(dist: Path, tmp_path: Pa
     (wheel,) = dist.glob("*.whl")
     run("-m", "pip", "install", "-qq", "--target", tmp_path, wheel)
     assert run("-I", "-S", "-c", RUN, tmp_path, "--version") == "pluginexec 0.1.0\n"
+    script = str(tmp_path / "bin" / "pluginexec")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    printed = subprocess.check_output([script, "--version"], env=environment, text=True, timeout=60)
+    assert printed == "pluginexec 0.1.0\n"
     installed = tmp_path / "pluginexec"
     assert (installed / "py.typed").is_file()
     assert [page for page in PAGES if not (installed / page).is_file()] == []

@@ -70,7 +70,7 @@ COMMANDS = (
     ),
     Guard(
         "one executor uses a root",
-        "pluginexec.root:Root.__init__",
+        "pluginexec.root.root:Root.__init__",
         "self._lock is None",
         "False",
         f"{LIVES}::test_a_second_executor_on_the_root_is_refused",

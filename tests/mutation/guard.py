@@ -19,7 +19,7 @@ _Body = list[ast.stmt]
 class Guard:
     """One guard: with ``old`` replaced by ``new`` the test fails, and its failure matches ``says``.
 
-    - ``place``: the module and, behind a colon, the function, as in ``pluginexec.root:Root.close``; or the constant;
+    - ``place``: the module and, behind a colon, the function, as in ``pluginexec.root.root:Root``; or the constant;
     - ``old``: an expression, an argument (``name=value``) or statements, once in that function; of a constant that is
       a string, a part of its text;
     - ``leaves``: why the test cannot clean up without the guard, where it cannot.

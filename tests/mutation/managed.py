@@ -18,9 +18,9 @@ MANAGED = (
     ),
     Guard(
         "no link of a tar leads out of its directory",
-        "pluginexec.managed.bundle:_Target._resolve",
-        "path.is_symlink()",
-        "False",
+        "pluginexec.managed.archive.walk:Walker.enter",
+        "_DIRECTORY",
+        "os.O_DIRECTORY",
         "tests/integration/managed/test_bundle.py::test_nothing_of_a_tar_comes_elsewhere[a relative link]",
         r"\['x'\] == \['kept'\]",
     ),

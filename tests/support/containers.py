@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pluginexec.containerd.client import Client
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.types import TaskState
 from tests.support.harness import wait_until
@@ -27,3 +29,11 @@ def wait_for_state(client: Client, id: str, state: TaskState) -> None:
 def ctr(client: Client, *arguments: str) -> None:
     """Run a ``ctr`` command that the client has no method for."""
     client._ctr.run(*arguments, operation="test")
+
+
+def slow_hook(spec: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Have a spec's create hang, in a hook, behind its cgroups; it makes the file ``begun`` then."""
+    hook = directory / "hook"
+    hook.write_text(f"#!/bin/sh\ntouch '{directory}/begun'\nexec sleep 1000\n")
+    hook.chmod(0o755)
+    return spec | {"hooks": {"createRuntime": [{"path": str(hook)}]}}

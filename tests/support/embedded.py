@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pluginexec import Containerd
 from pluginexec.daemon.files import DaemonFiles
-from pluginexec.daemon.private import directory
 
 NOBODY = "/nonexistent/containerd.sock"
 """An address where nothing listens."""
@@ -18,17 +17,17 @@ NOBODY = "/nonexistent/containerd.sock"
 
 def running(root: Path) -> list[int]:
     """The pids of the root's private containerd."""
-    return list(DaemonFiles(directory(root)).processes())
+    return list(DaemonFiles(root / "containerd").processes())
 
 
 @contextmanager
 def short_root() -> Iterator[Path]:
-    """A root directory."""
+    """A root directory that is its own state directory."""
     root = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
     try:
         yield root
-        if directory(root).exists():
-            with Containerd(directory(root)):  # it adopts what was left, and ends it
+        if (root / "containerd").exists():
+            with Containerd(root / "containerd"):  # it adopts what was left, and ends it
                 pass
         assert not running(root)
     finally:

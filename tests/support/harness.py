@@ -122,6 +122,10 @@ def held_descriptors() -> dict[int, str]:
 
 def live_children() -> set[psutil.Process]:
     """Return the processes that are ours and live; zombies are reaped on the way."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # none at all: psutil would take 24 ms of CPU to say so
+        return set()
     return {child for child in psutil.Process().children(recursive=True) if lives(child)}
 
 

@@ -12,6 +12,7 @@ from pluginexec import PLUGIN_NAMESPACE
 from pluginexec.host.host import Host
 from pluginexec.host.records import Record, Records
 from tests.support.harness import PATIENCE
+from tests.support.layouts import one_directory
 from tests.support.probe import environment, pluginexec
 
 
@@ -21,7 +22,7 @@ class Plugins:
     def __init__(
         self, root: Path, address: str, new_id: Callable[[], str], shell: Callable[..., dict[str, Any]]
     ) -> None:
-        self.host = Host(root)
+        self.host = Host(one_directory(root))
         self._address = address
         self._new_id = new_id
         self._shell = shell

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,20 +39,31 @@ main()
 
 def pluginexec(*arguments: object) -> list[str]:
     """Return the argv of a command line, through the console script."""
-    return [str(SCRIPT), *map(str, arguments)]
+    return [str(SCRIPT), *_in_one_directory(map(str, arguments))]
 
 
 def probe(body: str, *globals: object, after: tuple[str, ...] = ()) -> list[str]:
     """Return the argv of a command line whose command ``probe`` runs ``body``."""
     script = _PROBE.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
-    return [sys.executable, "-c", script, *map(str, globals), "probe", *after]
+    return [sys.executable, "-c", script, *_in_one_directory(map(str, globals)), "probe", *after]
+
+
+def _in_one_directory(arguments: Iterable[str]) -> list[str]:
+    """Add ``--state`` where there is only ``--root``, with its value: most tests have one directory for both."""
+    words = list(arguments)
+    if "--root" in words and "--state" not in words:
+        given = words.index("--root")
+        words[given:given] = ["--state", words[given + 1]]
+    return words
 
 
 def environment(**changes: str) -> dict[str, str]:
     """Return an environment in which nothing chooses for the command line, but for ``changes``."""
     chosen = ("PLUGINEXEC_", "CONTAINERD_ADDRESS", "NO_COLOR", "PYTHONUNBUFFERED")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(chosen)}
-    return {**kept, "PYTHONPATH": str(REPOSITORY), **changes}
+    root = changes.get("PLUGINEXEC_ROOT")
+    state = {"PLUGINEXEC_STATE": root} if root else {}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), **state, **changes}
 
 
 def finished(argv: list[str], env: dict[str, str] | None = None, **options: Any) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ from pluginexec import PLUGIN_NAMESPACE
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.host.serve.service import Options, Serve
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 
 
 class Serving:
@@ -24,7 +25,7 @@ class Serving:
         self._ready = threading.Event()
         self._error: BaseException | None = None
         settings = Options(address, PLUGIN_NAMESPACE, **options)  # type: ignore[arg-type] # what a test wants
-        self.serve = Serve(root, settings, _Readiness(self._ready))
+        self.serve = Serve(one_directory(root), settings, _Readiness(self._ready))
         self._thread = threading.Thread(target=self._run, name="pluginexec-serve-of-a-test")
         self._thread.start()
 

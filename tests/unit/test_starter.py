@@ -18,7 +18,7 @@ from tests.__main__ import install_tox, tox_arguments
         (["demo"], ["-e", "demo"]),
         (["lint,type"], ["-e", "lint,type"]),
         (["--", "-x"], ["-e", "py", "--", "-x"]),
-        (["unit", "--", "tests/unit/test_root.py"], ["-e", "unit", "--", "tests/unit/test_root.py"]),
+        (["unit", "--", "tests/unit/root/test_root.py"], ["-e", "unit", "--", "tests/unit/root/test_root.py"]),
     ],
 )
 def test_the_first_word_names_the_environment_and_all_tests_are_the_default(
@@ -28,10 +28,26 @@ def test_the_first_word_names_the_environment_and_all_tests_are_the_default(
 
 
 def test_a_tox_that_is_there_is_not_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tox").mkdir()
-    (tmp_path / "tox" / "__init__.py").touch()
+    (tmp_path / "complete").touch()
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     assert install_tox(tmp_path) == ""
+
+
+def test_an_installation_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "boot"
+    half = directory / "tox" / "__init__.py"
+    half.parent.mkdir(parents=True)
+    half.touch()
+
+    def installs(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert not half.exists()
+        directory.mkdir()
+        return subprocess.CompletedProcess(command, 0, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", installs)
+    assert install_tox(directory) == ""
+    assert install_tox(directory) == ""
+    assert (directory / "complete").exists()
 
 
 def test_where_pip_is_missing_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import click
 
 from pluginexec.cli.errors import CLOSED_PIPE
-from pluginexec.cli.foreground import Signals, StandardStream, write_all
+from pluginexec.cli.foreground import Signals, StandardStream, code_after, write_all
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unknown
@@ -40,7 +40,7 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
 
     If the reader closes the pipe, as in 'attach ID | head', this command ends and the plugin keeps running.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
     id = host.records.resolve(id)
     if host.reconcile(id).status != "running":
         hint = "'pluginexec start' starts it, 'pluginexec logs' shows its output"
@@ -72,9 +72,10 @@ def _watch(host: Host, record: Record) -> int | None:
             if streams[entry.stream].is_broken:
                 return CLOSED_PIPE
         try:
-            return host.records.state(id).exit_code
+            code = host.records.state(id).exit_code
         except NotFound:  # --rm
-            return init.exit_code() if init else None
+            code = init.exit_code() if init else None
+        return None if code is None else code_after(code, *streams.values())
 
 
 def _take_over(host: Host, record: Record) -> int | None:
@@ -94,7 +95,7 @@ def _take_over(host: Host, record: Record) -> int | None:
         raise FailedPrecondition(
             "another process is attached to its output", operation="attach", id=id, hint=hint
         ) from error
-    return status.exit_code
+    return None if status.exit_code is None else code_after(status.exit_code, *streams)
 
 
 def _wait(executor: Executor, id: str, streams: tuple[StandardStream, StandardStream]) -> ExitStatus | None:

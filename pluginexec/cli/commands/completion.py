@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from pluginexec.cli.group import COMPLETE_VARIABLE, PROGRAM, cli
+from pluginexec.cli.output import put
 
 _SHELLS = ("bash", "zsh", "fish")
 _HELP = """Print a shell completion script for commands, options and ids.
@@ -30,4 +31,4 @@ def command(shell: str) -> None:
     assert completion_class is not None
     completion = completion_class(cli, {}, PROGRAM, COMPLETE_VARIABLE)
     # Not source(), which starts bash to check its version.
-    click.echo(completion.source_template % completion.source_vars())
+    put(completion.source_template % completion.source_vars())

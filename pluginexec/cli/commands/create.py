@@ -9,6 +9,7 @@ import click
 from pluginexec.cli.container_options import ContainerFlags
 from pluginexec.cli.create_options import creating_options, planned
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.output import put
 from pluginexec.host.records import Records
 
 
@@ -18,5 +19,5 @@ from pluginexec.host.records import Records
 def command(settings: Settings, /, flags: ContainerFlags, **options: Any) -> None:
     """Create a plugin without starting it, and print its ID; 'pluginexec start' starts it in the background."""
     record, spec = planned(settings, flags, detached=True, **options)
-    Records(settings.root).create(record, spec)
-    click.echo(record.id)
+    Records(settings.layout).create(record, spec)
+    put(record.id)

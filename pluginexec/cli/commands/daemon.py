@@ -30,7 +30,7 @@ def command(ctx: click.Context) -> None:
     """Manage the private containerd of the root.
 
     If nothing listens on the chosen address, the first command that needs containerd starts a private one and leaves it
-    running. It logs to ROOT/containerd/containerd.log.
+    running. It logs to ROOT/containerd/containerd.log; its socket is in STATE/containerd.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -45,7 +45,7 @@ def status(settings: Settings, format: str) -> int:
     The exit code is 0 if it is running, 3 if it is not, and 4 if it is running but does not answer.
     """
     with progress("asking containerd"):
-        result = daemon.status(settings.root)
+        result = daemon.status(settings.layout)
     seconds = (now() - result.started_at).total_seconds() if result.started_at else None
     uptime = "" if seconds is None else human_duration(max(0.0, seconds))
     row = {**asdict(result), "uptime": uptime, "uptime_seconds": seconds and round(seconds, 3)}
@@ -62,10 +62,10 @@ def stop(settings: Settings, everything: bool) -> None:
     Fails while 'pluginexec serve' or a 'pluginexec run' in the foreground supervises it.
     """
     with progress("stopping containerd" + (" and its plugins" if everything else "")):
-        stopped = daemon.stop(settings.root, plugins=everything)
+        stopped = daemon.stop(settings.layout, plugins=everything)
     if stopped:
         rest = " and its plugins" if everything else "; its plugins keep running"
-        message = f"stopped the private containerd under {settings.root}{rest}"
+        message = f"stopped the private containerd under {settings.layout.root}{rest}"
     else:
-        message = f"no private containerd is running under {settings.root}"
+        message = f"no private containerd is running under {settings.layout.root}"
     click.echo(f"pluginexec: {message}", err=True)

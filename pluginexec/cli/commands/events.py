@@ -62,10 +62,10 @@ def command(settings: Settings, since: str | None, until: str | None, filters: t
 
 def _events(settings: Settings, since: int, until: int | None) -> Iterator[Event]:
     """Yield the events from ``since`` until ``until``; containerd is needed only for future ones."""
-    feed = Feed(Records(settings.root), since)
+    feed = Feed(Records(settings.layout), since)
     with contextlib.ExitStack() as stack:
         if until is None or until > time.time_ns():
-            client = ensure_running(settings.address, settings.root).new_client(settings.namespace)
+            client = ensure_running(settings.address, settings.layout).new_client(settings.namespace)
             stack.callback(EventStream(client.ctr, feed, ALL_TOPICS).close)
         timeout = 0.0
         while True:

@@ -75,7 +75,7 @@ def command(
     try:
         with (
             Signals() as signals,
-            Exec(Records(settings.root), id, spec) as running,
+            Exec(Records(settings.layout), id, spec) as running,
             signals.forwarded(running.send) as started,
         ):
             running.start()

@@ -12,6 +12,7 @@ from pluginexec.host.info import facts
 TITLES = {
     "version": "Version",
     "root": "Root",
+    "state": "State directory",
     "namespace": "Namespace",
     "address": "Address",
     "private": "Private containerd",
@@ -34,7 +35,7 @@ TITLES = {
 @click.pass_obj
 def command(settings: Settings, format: str) -> None:
     """Display the containerd, root and versions in use, and the number of plugins. Does not start containerd."""
-    row = facts(settings.address, settings.namespace, settings.root)
+    row = facts(settings.address, settings.namespace, settings.layout)
     if format == "table":
         for key, title in TITLES.items():
             put(f"{title}: {to_text(row[key])}")

@@ -26,5 +26,5 @@ def command(settings: Settings, signal: str, ids: tuple[str, ...]) -> int:
 
     After SIGKILL or its stop signal, a plugin is not restarted by its restart policy.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
     return for_each_at_once(ids, lambda id: host.kill(host.records.resolve(id), signal), "signalling")

@@ -22,5 +22,5 @@ def command(settings: Settings, /, id: str, **options: Any) -> None:
     -t, --since and --until need the log driver json-file; raw logs have no timestamps. -f also follows the log across
     rotations, up to its end.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
     show_log(host, host.records.resolve(id), **options)

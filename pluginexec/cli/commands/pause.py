@@ -19,5 +19,5 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     Prints each ID. A plugin that is not running or already paused is an error; the others are paused nevertheless.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
     return for_each(ids, lambda id: pause(host, host.records.resolve(id)))

@@ -10,7 +10,7 @@ import click
 from pluginexec.cli.errors import show_error
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import human_duration, human_status, now
-from pluginexec.cli.output import format_option, print_rows
+from pluginexec.cli.output import format_option, print_rows, put
 from pluginexec.errors import InvalidArgument, NotFound, Unknown
 from pluginexec.host.host import Host
 from pluginexec.host.views import STATES, view
@@ -44,7 +44,7 @@ def command(
     tests = parse_filters(filters)
     # As in docker, a filter by state implies --all.
     everything = everything or any(text.startswith(("status=", "exited=")) for text in filters)
-    host = Host(settings.root)
+    host = Host(settings.layout)
     rows = []
     code = 0
     for id in host.records.ids():
@@ -59,7 +59,7 @@ def command(
             rows.append(row)
     if quiet:
         for row in rows:
-            click.echo(row["id"])
+            put(row["id"])
         return code
     for row in rows:
         row["created"] = f"{human_duration((now() - row['created_at']).total_seconds())} ago"

@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
+from pluginexec.cli.output import put
 from pluginexec.daemon.private import ensure_running
 from pluginexec.host.adopt import adopt, unrecorded_ids
 from pluginexec.host.host import Host
@@ -22,13 +23,13 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     written to the log. Plugins that a program created in this root and left behind get a record, so that the other
     commands know them. If the output of a running plugin has no reader, 'pluginexec attach' reads it.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
 
     def restore(id: str) -> None:
         if id in host.records.ids():
             state = host.reconcile(id)
         else:
-            state = adopt(host, id, ensure_running(settings.address, settings.root).address, settings.namespace)
-        click.echo(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
+            state = adopt(host, id, ensure_running(settings.address, settings.layout).address, settings.namespace)
+        put(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
 
     return for_each(ids or (*host.records.ids(), *unrecorded_ids(host)), restore, echo=False)

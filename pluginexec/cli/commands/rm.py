@@ -17,11 +17,11 @@ from pluginexec.host.managed.files import check_not_managed
 @click.pass_obj
 def command(settings: Settings, force: bool, ids: tuple[str, ...]) -> int:
     """Remove stopped plugins and their logs, and everything else that the root has of them."""
-    host = Host(settings.root)
+    host = Host(settings.layout)
 
     def remove(reference: str) -> None:
         id = host.records.resolve(reference)
-        check_not_managed(settings.root, host.records.record(id), "remove", f"'pluginexec plugin rm {id}' removes it")
+        check_not_managed(host.layout, host.records.record(id), "remove", f"'pluginexec plugin rm {id}' removes it")
         host.remove(id, force=force)
 
     return for_each_at_once(ids, remove, "removing")

@@ -9,8 +9,9 @@ import click
 from pluginexec.cli.container_options import ContainerFlags
 from pluginexec.cli.create_options import creating_options, planned
 from pluginexec.cli.errors import CLOSED_PIPE
-from pluginexec.cli.foreground import Signals, StandardStream
+from pluginexec.cli.foreground import Signals, StandardStream, code_after
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.output import put
 from pluginexec.daemon.private import supervised
 from pluginexec.errors import Unknown
 from pluginexec.host.host import Host
@@ -41,12 +42,12 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **option
         raise click.UsageError("--restart needs --detach: a plugin in the foreground is not restarted")
     with Signals() as signals:
         record, spec = planned(settings, flags, detached=detach, **options)
-        host = Host(settings.root)
+        host = Host(settings.layout)
         host.records.create(record, spec)
         try:
             if detach:
                 host.start(record.id)
-                click.echo(record.id)
+                put(record.id)
                 return 0
             stdout, stderr = (StandardStream(descriptor, signals.reader_is_gone) for descriptor in (1, 2))
             status = _in_foreground(host, record, signals, stdout, stderr)
@@ -57,7 +58,7 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **option
         return CLOSED_PIPE
     if status.exit_code is None:
         raise Unknown("it has exited, but its exit code is unknown", operation="run", id=record.id)
-    return status.exit_code
+    return code_after(status.exit_code, stdout, stderr)
 
 
 def _in_foreground(
@@ -67,7 +68,7 @@ def _in_foreground(
     sinks = attached_sinks(record, host.records.directory(id), stdout, stderr)
     with (
         host.records.lock(id, SHORT_LOCK_TIMEOUT),
-        supervised(record.address, host.records.root),
+        supervised(record.address, host.layout),
         host.executor(record) as executor,
         signals.forwarded(lambda number: executor.signal(id, number)) as started,
     ):

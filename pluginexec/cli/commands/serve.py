@@ -46,7 +46,7 @@ def command(settings: Settings, live_restore: bool, stop_timeout: float) -> None
         logging.getLogger(package).setLevel(logging.DEBUG if settings.debug else logging.INFO)
     options = Options(settings.address, settings.namespace, live_restore, stop_timeout)
     with _signals() as pending:
-        Serve(settings.root, options, Notifier.from_environment()).run(pending)
+        Serve(settings.layout, options, Notifier.from_environment()).run(pending)
 
 
 @contextlib.contextmanager

@@ -16,11 +16,13 @@ from pluginexec.host.managed.files import check_not_managed
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
     """Start created or stopped plugins in the background. Running plugins are left as they are."""
-    host = Host(settings.root)
+    host = Host(settings.layout)
 
     def start(reference: str) -> None:
         id = host.records.resolve(reference)
-        check_not_managed(settings.root, host.records.record(id), "start", f"'pluginexec plugin enable {id}' starts it")
+        check_not_managed(
+            settings.layout, host.records.record(id), "start", f"'pluginexec plugin enable {id}' starts it"
+        )
         host.start(id)
 
     return for_each(ids, start)

@@ -18,7 +18,7 @@ from pluginexec.cli.foreground import Signals
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import human_size, now
 from pluginexec.cli.id_completion import complete_running
-from pluginexec.cli.output import format_option, print_rows
+from pluginexec.cli.output import format_option, print_rows, writing
 from pluginexec.host.records import Records
 from pluginexec.host.stats import Sample, Watch
 from pluginexec.host.usage import memory_percent
@@ -58,7 +58,7 @@ def command(settings: Settings, no_stream: bool, format: str, ids: tuple[str, ..
     CPU is in percent of one processor. Memory excludes inactive file cache. --format json prints plain numbers:
     percentages and bytes.
     """
-    records = Records(settings.root)
+    records = Records(settings.layout)
     watch = Watch(records, [records.resolve(id) for id in ids])
     samples = watch.sample()
     if no_stream:
@@ -114,8 +114,9 @@ class Screen:
         self._height = len(lines)
 
     def _put(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        with writing():
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
 def _numbers(sample: Sample) -> dict[str, Any]:

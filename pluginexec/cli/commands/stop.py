@@ -29,5 +29,5 @@ def command(settings: Settings, timeout: float, signal: str | None, ids: tuple[s
     Plugins that are not running are left as they are. Stopped plugins are not restarted by their restart policy;
     'pluginexec start' starts them again.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
     return for_each_at_once(ids, lambda id: host.stop(host.records.resolve(id), timeout, signal), "stopping")

@@ -19,5 +19,5 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     Prints each ID. A plugin that is not running or not paused is an error; the others are resumed nevertheless.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
     return for_each(ids, lambda id: unpause(host, host.records.resolve(id)))

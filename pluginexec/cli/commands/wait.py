@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.host.host import Host
 
@@ -19,11 +20,11 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     For a plugin that has already exited, its code is printed at once. This command itself exits with 0.
     """
-    host = Host(settings.root)
+    host = Host(settings.layout)
 
     def wait(reference: str) -> None:
         with progress(f"waiting for {reference}"):
             code = host.wait(host.records.resolve(reference)).exit_code
-        click.echo("?" if code is None else code)
+        put("?" if code is None else code)
 
     return for_each(ids, wait, echo=False)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from pluginexec.errors import FailedPrecondition, NotFound
 from pluginexec.host.records import Record, Records
-from pluginexec.root import Layout
+from pluginexec.root.layout import Layout
 from pluginexec.validation import check_id
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class ManagedFiles:
         self.activated = directory / "activated.json"
 
     @classmethod
-    def of(cls, root: Path, name: str) -> ManagedFiles:
+    def of(cls, layout: Layout, name: str) -> ManagedFiles:
         """Return the files of a plugin of a root."""
-        return cls(Layout(root).managed / check_id(name))
+        return cls(layout.managed / check_id(name))
 
     @property
     def directories(self) -> PluginDirectories:
@@ -80,15 +80,15 @@ def managed_record(records: Records, name: str) -> Record | None:
     return None
 
 
-def managed_files(root: Path, record: Record) -> ManagedFiles | None:
+def managed_files(layout: Layout, record: Record) -> ManagedFiles | None:
     """Return the files of a record's managed plugin; ``None`` if it is not managed, or has no files."""
     if record.labels.get(LABEL) != record.id:
         return None
-    files = ManagedFiles.of(root, record.id)
+    files = ManagedFiles.of(layout, record.id)
     return files if files.exist() else None
 
 
-def check_not_managed(root: Path, record: Record, operation: str, instead: str) -> None:
+def check_not_managed(layout: Layout, record: Record, operation: str, instead: str) -> None:
     """Raise ``FailedPrecondition`` if the plugin is managed; the hint ``instead`` names the command to use."""
-    if managed_files(root, record):
+    if managed_files(layout, record):
         raise FailedPrecondition("it is a managed plugin", operation=operation, id=record.id, hint=instead)

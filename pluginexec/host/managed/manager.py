@@ -6,7 +6,6 @@ its steps lets the next command find out how far one that was killed had come.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from pluginexec.host.records import Record, State, is_alive
 from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.client import call
 from pluginexec.managed.settings import changed
+from pluginexec.root.layout import Layout
 
 ENABLE_TIMEOUT = 30.0
 """Seconds within which a plugin must answer."""
@@ -29,9 +29,9 @@ DISABLE_TIMEOUT = STOP_TIMEOUT
 class ManagedHost:
     """The managed plugins of a root directory; it keeps nothing open."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.host = Host(root)
-        self.store = ManagedStore(root)
+    def __init__(self, layout: Layout) -> None:
+        self.host = Host(layout)
+        self.store = ManagedStore(layout)
 
     def record(self, name: str) -> Record | None:
         """Return the record of a plugin; ``None`` if it was never enabled."""

@@ -33,10 +33,13 @@ from pluginexec.errors import (
 from pluginexec.host.managed.files import ManagedFiles
 from pluginexec.host.records import Records, held_lock, read_whole, resolve_prefix, write_whole
 from pluginexec.linux import trees
+from pluginexec.linux.directories import is_there, make_directory, names_in
+from pluginexec.linux.files import file_error
+from pluginexec.linux.locks import await_lock, take_lock
 from pluginexec.linux.mounts import unmount_below
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.settings import Settings, default_settings
-from pluginexec.root import Layout, absolute, await_lock, file_error, take_lock
+from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
 
 log = logging.getLogger(__name__)
@@ -59,24 +62,25 @@ class Managed:
 class ManagedStore:
     """The managed plugins of a root. Every method raises ``NotFound`` for an unknown name."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = absolute(root)
-        self._directory = Layout(self.root).managed
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._directory = layout.managed
 
     def names(self) -> list[str]:
         """Return the names of all plugins."""
-        return sorted(path.parent.name for path in self._directory.glob("[!.]*/managed.json"))
+        names = (name for name in names_in(self._directory) if not name.startswith("."))
+        return [name for name in names if is_there(self._directory / name / "managed.json")]
 
     def resolve(self, reference: str) -> str:
         """Return the name for a reference: a name, or the beginning of exactly one."""
         name = resolve_prefix(reference, self.names())
         if name is None:
-            raise _missing(reference, f" (root: {str(self.root)!r})")
+            raise _missing(reference, f" (root: {str(self.layout.root)!r})")
         return name
 
     def files(self, name: str) -> ManagedFiles:
         """Return the files of a plugin."""
-        return ManagedFiles.of(self.root, name)
+        return ManagedFiles.of(self.layout, name)
 
     def managed(self, name: str) -> Managed:
         """Return the options that a plugin was created with."""
@@ -153,8 +157,9 @@ class ManagedStore:
     def _draft(self) -> Iterator[Path]:
         """Create a directory that is removed in the end, unless it was renamed; its lock protects it from others."""
         self._remove_drafts()
+        self.layout.make()
+        make_directory(self._directory, ROOT)
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 draft = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
                 lock = take_lock(draft / "lock")
@@ -201,7 +206,7 @@ class ManagedStore:
         hint = "remove it first, or choose another name"
         if files.exist():
             raise AlreadyExists("plugin already exists", operation="create", id=name, hint=hint)
-        if name in Records(self.root).ids():
+        if name in Records(self.layout).ids():
             problem = "this id belongs to a plugin that is not managed"
             raise AlreadyExists(problem, operation="create", id=name, hint=hint)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
 from pluginexec.executor.executor import Executor
 from pluginexec.host.records import Record
+from pluginexec.root.layout import Layout
 from pluginexec.types import ExitStatus
 
 STARTS_AT_ONCE = 8
@@ -20,8 +20,8 @@ _Key = tuple[str, str, str | None]
 class Executors:
     """Executors that share the root; ``on_exit`` is called with the id of each plugin that has ended."""
 
-    def __init__(self, root: Path, on_exit: Callable[[str], None]) -> None:
-        self._root = root
+    def __init__(self, layout: Layout, on_exit: Callable[[str], None]) -> None:
+        self._layout = layout
         self._on_exit = on_exit
         self._lock = threading.Lock()
         self._executors: dict[_Key, Executor] = {}
@@ -35,7 +35,10 @@ class Executors:
         with self._lock:  # making one runs no command
             if key not in self._executors:
                 remote = Remote(record.address, runtime=record.runtime)
-                self._executors[key] = Executor(self._root, remote, self, namespace=record.namespace, shared=True)
+                self._layout.make()
+                self._executors[key] = Executor(
+                    self._layout.state, remote, self, namespace=record.namespace, shared=True
+                )
             return self._executors[key]
 
     def handle_exit_event(self, id: str, status: ExitStatus) -> None:

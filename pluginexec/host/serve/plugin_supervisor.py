@@ -18,6 +18,7 @@ from signal import SIGKILL
 from pluginexec.containerd.remote import Remote
 from pluginexec.errors import DeadlineExceeded, NotFound, PluginExecError, Unavailable
 from pluginexec.executor.executor import Executor
+from pluginexec.executor.signals import kill_notice
 from pluginexec.host.host import Host, exit_status
 from pluginexec.host.logs.drivers import detached_sinks
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State
@@ -238,10 +239,12 @@ class PluginSupervisor:
         """Stop it, with patience unless it is to be killed; return whether it has ended."""
         request = self._request
         if request is not Request.KILL:
-            self._send(executor, record, parse_signal(record.stop_signal))
+            number = parse_signal(record.stop_signal)
+            self._send(executor, record, number)
             if self._ends(executor, request, self._patience):
                 return True
-        log.warning("%s: it is killed", self.id)
+            if self._request is request and self._patience:
+                log.warning("%s: %s", self.id, kill_notice(number, self._patience))
         self._send(executor, record, SIGKILL)
         if self._ends(executor, self._request, KILL_TIMEOUT):
             return True

@@ -2,8 +2,8 @@
 
 ::
 
-    ROOT/serve.lock     flock: one serve per root
-    ROOT/serve.sock     datagram socket: any datagram means "look at the records again"
+    STATE/serve.lock     flock: one serve per root
+    STATE/serve.sock     datagram socket: any datagram means "look at the records again"
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.private import choose, is_private, private_address
@@ -29,8 +28,10 @@ from pluginexec.host.host import Host
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
+from pluginexec.linux.files import file_error
+from pluginexec.linux.locks import take_lock
 from pluginexec.linux.poll import wait_readable
-from pluginexec.root import Layout, file_error, take_lock
+from pluginexec.root.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +58,16 @@ class Options:
 class Serve:
     """The supervisor of a root; all but the plugin supervisors' work is done on the thread that calls ``run``."""
 
-    def __init__(self, root: Path, options: Options, notifier: Notifier) -> None:
-        self._host = Host(root)
+    def __init__(self, layout: Layout, options: Options, notifier: Notifier) -> None:
+        self._host = Host(layout)
         self._options = options
         self._notifier = notifier
-        self._executors = Executors(root, self._wake_supervisor)
+        self._executors = Executors(layout, self._wake_supervisor)
         self._supervisors: dict[str, PluginSupervisor] = {}
-        self._keeper: ContainerdRestarter | None = None
+        self._restarter: ContainerdRestarter | None = None
         self._changes = -1
-        self._complained: set[str] = set()
-        self._strangers_due = True
+        self._warned_of: set[str] = set()
+        self._adoption_due = True
         self._ready_due = True
         self._status = ""
 
@@ -77,7 +78,7 @@ class Serve:
         that cannot be used.
         """
         with ExitStack() as held:
-            requests = held.enter_context(_requests(self._host.records.root))
+            requests = held.enter_context(_requests(self._host.layout))
             self._changes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             held.callback(os.close, self._changes)
             try:
@@ -109,12 +110,12 @@ class Serve:
     def _reload(self) -> None:
         log.info("reloading")
         self._notifier.reloading()
-        self._strangers_due = self._ready_due = True
+        self._adoption_due = self._ready_due = True
 
     def _look(self, *, at_start: bool = False) -> None:
         """Start a supervisor for each plugin that needs one, and wake the others."""
-        if self._strangers_due:
-            self._adopt_strangers()
+        if self._adoption_due:
+            self._adopt_unrecorded()
         for id in reversed(self._host.records.ids()):  # the oldest first
             supervisor = self._supervisors.get(id)
             if supervisor:
@@ -124,7 +125,7 @@ class Serve:
                 if self._is_due(id, at_start):
                     self._guard(id, at_start)
             except PluginExecError as error:
-                self._complain(f"{id}: {error}")
+                self._warn_once(f"{id}: {error}")
 
     def _is_due(self, id: str, at_start: bool) -> bool:
         state, record = self._host.records.state(id), self._host.records.record(id)
@@ -135,7 +136,7 @@ class Serve:
         )
 
     def _guard(self, id: str, at_start: bool) -> None:
-        self._keep_containerd(self._host.records.record(id).address)
+        self._restart_containerd(self._host.records.record(id).address)
         supervisor = PluginSupervisor(
             self._host, id, self._executors, self._note_change, at_start=at_start, patience=self._options.stop_timeout
         )
@@ -145,31 +146,30 @@ class Serve:
             raise Unavailable(f"cannot supervise it: out of threads: {error}") from error
         self._supervisors[id] = supervisor
 
-    def _keep_containerd(self, address: str) -> None:
-        root = self._host.records.root
-        if self._keeper is None and is_private(address, root):
-            keeper = ContainerdRestarter(root)
-            keeper.start()
-            self._keeper = keeper
+    def _restart_containerd(self, address: str) -> None:
+        if self._restarter is None and is_private(address, self._host.layout):
+            restarter = ContainerdRestarter(self._host.layout)
+            restarter.start()
+            self._restarter = restarter
 
-    def _adopt_strangers(self) -> None:
+    def _adopt_unrecorded(self) -> None:
         """Make records of plugins without one; once, and again if that fails for now."""
-        self._strangers_due = False
+        self._adoption_due = False
         for id in unrecorded_ids(self._host):
             try:
-                adopt(self._host, id, self._address_of_strangers(), self._options.namespace)
+                adopt(self._host, id, self._address_of_unrecorded(), self._options.namespace)
                 log.info("%s: adopted, it had no record", id)
             except PluginExecError as error:
-                self._strangers_due = True
-                self._complain(f"{id}: it cannot be adopted: {error}")
+                self._adoption_due = True
+                self._warn_once(f"{id}: it cannot be adopted: {error}")
 
-    def _address_of_strangers(self) -> str:
+    def _address_of_unrecorded(self) -> str:
         chosen = choose(self._options.address)
         # None is started: what another containerd does not know would count as ended.
         if chosen.listens():
             return chosen.address
         with contextlib.suppress(InvalidArgument):  # a root whose path is too long for a private one
-            private = private_address(self._host.records.root)
+            private = private_address(self._host.layout)
             if Remote(private).listens():
                 return private
         raise Unavailable(f"nothing listens at {chosen.address}")
@@ -206,9 +206,9 @@ class Serve:
             self._notifier.status(status)
         self._status = status
 
-    def _complain(self, message: str) -> None:
-        if message not in self._complained:
-            self._complained.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned_of:
+            self._warned_of.add(message)
             log.warning("%s", message)
 
     def _end(self, signals: int) -> None:
@@ -229,22 +229,22 @@ class Serve:
         for supervisor in self._supervisors.values():
             supervisor.join()
         self._executors.close()
-        if self._keeper:
-            self._keeper.close()
+        if self._restarter:
+            self._restarter.close()
 
 
 @contextlib.contextmanager
-def _requests(root: Path) -> Iterator[socket.socket]:
+def _requests(layout: Layout) -> Iterator[socket.socket]:
     """Lock the root, and listen to those who ask us to look."""
+    layout.make()
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = take_lock(Layout(root).serve_lock)
+        lock = take_lock(layout.serve_lock)
     except OSError as error:
-        raise file_error(error, f"root directory {str(root)!r} cannot be used") from error
+        raise file_error(error, f"state directory {str(layout.state)!r} cannot be used") from error
     if lock is None:
         hint = "stop that one first, or give this one another --root"
-        raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(root)!r}", hint=hint)
-    path = Layout(root).serve_socket
+        raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(layout.root)!r}", hint=hint)
+    path = layout.serve_socket
     with ExitStack() as held:
         held.callback(os.close, lock)
         requests = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
@@ -253,7 +253,7 @@ def _requests(root: Path) -> Iterator[socket.socket]:
             requests.bind(str(path))
         except OSError as error:
             if error.errno is None:  # Python's own: the path is too long
-                raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --root") from error
+                raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --state") from error
             raise file_error(error, f"socket {str(path)!r} cannot be made") from error
         held.callback(path.unlink, missing_ok=True)
         yield requests

@@ -13,6 +13,7 @@ from pluginexec.oci.options.capabilities import change_capabilities
 from pluginexec.oci.options.environment import changed_environment
 from pluginexec.oci.options.limits import limit_cpus, limit_memory, limit_pids
 from pluginexec.oci.options.mounts import add_mounts, make_sources, put_mount
+from pluginexec.oci.options.security import make_privileged, parse_security
 from pluginexec.oci.options.users import find_user
 from pluginexec.oci.options.values import refused, section
 from pluginexec.oci.spec import load_spec
@@ -39,6 +40,8 @@ class ContainerFlags:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     read_only: bool = False
+    privileged: bool = False
+    security_opt: tuple[str, ...] = ()
     network: str | None = None
     label: tuple[str, ...] = ()
 
@@ -53,6 +56,11 @@ class ContainerFlags:
             labels[key] = text
         return labels
 
+    @property
+    def chooses_seccomp(self) -> bool:
+        """Whether the flags say which system calls the plugin may make."""
+        return self.privileged or parse_security(self.security_opt).seccomp is not None
+
     def apply(self, spec: dict[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         """Return a checked spec with the flags in it; ``spec``, which was checked before, stays as it is.
 
@@ -66,8 +74,12 @@ class ContainerFlags:
             process["cwd"] = absolute_workdir(self.workdir)
         if self.user is not None:
             section(process, "user").update(find_user(spec["root"]["path"], self.user))
+        security = parse_security(self.security_opt)
+        if self.privileged:
+            make_privileged(spec)
         if self.cap_add or self.cap_drop:
             change_capabilities(spec, self.cap_add, self.cap_drop)
+        security.apply(spec)
         if self.read_only:
             section(spec, "root")["readonly"] = True
         self._limit(spec)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pluginexec.errors import InvalidArgument
+from pluginexec.linux.files import file_error
 from pluginexec.oci.options.values import parse_size, refused, section
-from pluginexec.root import file_error
 
 Mount = dict[str, Any]
 

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from pluginexec.errors import InvalidArgument
+from pluginexec.linux.files import file_error
 from pluginexec.oci.options.values import refused
-from pluginexec.root import file_error
 
 _LARGEST_ID = (1 << 31) - 1
 _LARGEST_FILE = 16 << 20

@@ -20,6 +20,7 @@ from pluginexec.cli import id_completion as completing
 from pluginexec.cli.humanize import now
 from pluginexec.host.records import Record, Records, State
 from pluginexec.linux.pidfd import start_seconds
+from tests.support.layouts import one_directory
 from tests.support.probe import environment, finished, on_terminal, pluginexec
 
 Complete = Callable[..., list[str]]
@@ -29,7 +30,7 @@ Complete = Callable[..., list[str]]
 def root(tmp_path: Path) -> Path:
     """A root with two plugins that run, two that do not, and one whose process has ended."""
     root = tmp_path / "root"
-    records = Records(root)
+    records = Records(one_directory(root))
     pid = os.getpid()
     states = {
         "web-1": State("running", pid, start_seconds(pid) or 0.0),

@@ -22,6 +22,7 @@ from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
 from tests.support.embedded import NOBODY, running, short_root
 from tests.support.harness import Exits, suspend, wait_until
+from tests.support.layouts import one_directory
 from tests.support.plugins import command_line, finished
 
 Command = Callable[..., tuple[int, list[str], str]]
@@ -56,7 +57,7 @@ def run(pluginexec: Command, rootfs: Path, new_id: Callable[[], str]) -> Callabl
 
 
 def shims(root: Path) -> list[psutil.Process]:
-    address = embedded.private_address(root)
+    address = embedded.private_address(one_directory(root))
     processes = psutil.process_iter(["cmdline", "status"])
     return [each for each in processes if address in (each.info["cmdline"] or [])]
 
@@ -78,7 +79,7 @@ def test_status_shows_what_runs_where_and_since_when(pluginexec: Command, root: 
     status = json.loads(line)
     assert code == 0
     assert (status["state"], status["pid"], status["plugins"], status["watched_by"]) == ("running", pid, 2, None)
-    assert status["address"] == embedded.private_address(root)
+    assert status["address"] == embedded.private_address(one_directory(root))
     assert Path(status["log"]).stat().st_size
     assert status["version"]
     assert status["uptime_seconds"] >= 0
@@ -90,15 +91,15 @@ def test_stop_leaves_the_plugins_to_the_containerd_of_the_next_command(
     pluginexec: Command, root: Path, run: Callable[..., str]
 ) -> None:
     id = run()
-    pid = Records(root).state(id).pid
+    pid = Records(one_directory(root)).state(id).pid
     code, printed, stderr = pluginexec("daemon", "stop")
     assert (code, printed) == (0, [])
     assert stderr == f"pluginexec: stopped the private containerd under {root}; its plugins keep running\n"
     assert not running(root)
-    assert is_alive(Records(root).state(id))
+    assert is_alive(Records(one_directory(root)).state(id))
     assert pluginexec("daemon", "status", "--format", "{{.State}} {{.Plugins}}")[:2] == (3, ["stopped 1"])
     assert pluginexec("stop", id)[0] == 0
-    assert (Records(root).state(id).pid, Records(root).state(id).exit_code) == (pid, 7)
+    assert (Records(one_directory(root)).state(id).pid, Records(one_directory(root)).state(id).exit_code) == (pid, 7)
     assert running(root)  # left by that command
 
 
@@ -106,7 +107,7 @@ def test_stop_all_ends_the_plugins_first_and_each_record_says_how(
     pluginexec: Command, root: Path, run: Callable[..., str], shell: Any, id: str, exits: Exits
 ) -> None:
     ids = [run(), run()]
-    with Executor(root, Remote(embedded.private_address(root)), exits, shared=True) as executor:
+    with Executor(root, Remote(embedded.private_address(one_directory(root))), exits, shared=True) as executor:
         executor.create(id, shell(id, "exec sleep 1000"))  # one without a record
         other = psutil.Process(executor.pid(id))
     code, printed, stderr = pluginexec("daemon", "stop", "--all")
@@ -115,8 +116,8 @@ def test_stop_all_ends_the_plugins_first_and_each_record_says_how(
     assert not running(root)
     wait_until(lambda: not shims(root), "the end of the shims")
     for id in ids:
-        state = Records(root).state(id)
-        assert (state.status, state.exit_code, Records(root).stopped(id)) == ("exited", 7, True)
+        state = Records(one_directory(root)).state(id)
+        assert (state.status, state.exit_code, Records(one_directory(root)).stopped(id)) == ("exited", 7, True)
     assert not other.is_running()
 
 
@@ -130,7 +131,7 @@ def test_stop_all_marks_all_plugins_as_stopped_before_it_ends_the_first(
         marked.append([self.records.stopped(each) for each in ids])
 
     monkeypatch.setattr(Host, "stop", stop)
-    assert daemon.stop(root, plugins=True)
+    assert daemon.stop(one_directory(root), plugins=True)
     assert marked == [[True, True]] * 2
 
 
@@ -142,7 +143,7 @@ def test_stop_all_also_ends_what_a_containerd_that_was_killed_has_left(
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not running(root), "its end")
     assert pluginexec("daemon", "stop", "--all")[0] == 0
-    assert Records(root).state(id).exit_code == 7
+    assert Records(one_directory(root)).state(id).exit_code == 7
     assert not running(root)
     wait_until(lambda: not shims(root), "the end of the shims")
 
@@ -150,7 +151,7 @@ def test_stop_all_also_ends_what_a_containerd_that_was_killed_has_left(
 def test_one_that_another_process_watches_is_not_stopped(
     pluginexec: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Containerd(embedded.directory(root), leave_tasks=True) as containerd:
+    with Containerd((root / "containerd"), leave_tasks=True) as containerd:
         code, (line,), _ = pluginexec("daemon", "status", "--format", "json")
         assert (code, json.loads(line)["watched_by"]) == (0, os.getpid())
         code, printed, stderr = pluginexec("daemon", "stop")
@@ -164,12 +165,12 @@ def test_one_that_another_process_watches_is_not_stopped(
 def test_one_that_hangs_is_distinguished_from_one_that_runs_and_stop_ends_it(
     root: Path,
 ) -> None:
-    embedded.ensure_running(NOBODY, root)
+    embedded.ensure_running(NOBODY, one_directory(root))
     (pid,) = running(root)
     suspend(pid)
-    silent = daemon.status(root, timeout=0.5)
+    silent = daemon.status(one_directory(root), timeout=0.5)
     assert (silent.state, silent.pid) == (daemon.SILENT, pid)
-    assert daemon.stop(root, plugins=False, timeout=0.5)
+    assert daemon.stop(one_directory(root), plugins=False, timeout=0.5)
     assert not running(root)
 
 
@@ -181,4 +182,4 @@ def test_help_is_there_for_each_command_and_without_one(pluginexec: Command) -> 
         pluginexec("daemon", "status", "--help")[1]
     )
     with pytest.raises(PluginExecError, match="at most"):
-        daemon.status(Path("/tmp") / ("x" * 100))
+        daemon.status(one_directory(Path("/tmp") / ("x" * 100)))

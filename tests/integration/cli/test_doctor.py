@@ -22,8 +22,8 @@ from tests.support.harness import PATIENCE, wait_until
 from tests.support.plugins import command_line, finished
 
 NAMES = (
-    *("user", "python", "ctr", "containerd", "shim", "runc", "helpers", "kernel", "cgroups", "namespaces", "socket"),
-    *("root", "users", "plugins", "containers", "leftovers", "plugin"),
+    *("user", "python", "ctr", "containerd", "shim", "runc", "helpers", "kernel", "cgroups", "namespaces", "seccomp"),
+    *("socket", "root", "users", "plugins", "containers", "leftovers", "plugin"),
 )
 
 
@@ -73,7 +73,7 @@ def test_without_a_capability_it_fails_with_1_names_it_and_leaves_nothing(root: 
     assert (code, stderr) == (1, "")
     assert "without the capabilities MKNOD" in next(line for line in lines if line.split()[1] == "user")
     assert next(line for line in lines if line.split()[1] == "plugin").startswith("failure")
-    assert lines[-1] == "Plugins cannot run on this host, or only some of them: 2 of 17 checks failed."
+    assert lines[-1] == "Plugins cannot run on this host, or only some of them: 2 of 18 checks failed."
     assert not left(root)
 
 

@@ -23,7 +23,8 @@ from pluginexec.host.records import Record, Records
 from pluginexec.linux.pidfd import start_seconds
 from tests.integration.cli.conftest import Done, finish
 from tests.support.harness import PATIENCE, Exits, wait_until
-from tests.support.probe import SCRIPT, environment
+from tests.support.layouts import one_directory
+from tests.support.probe import environment, pluginexec
 from tests.support.terminal import Terminal
 
 PLUGIN = f"x{os.getpid()}-exec"
@@ -38,7 +39,7 @@ class Plugin:
     def __init__(self, root: Path, containerd: Containerd, rootfs: Path) -> None:
         self.root = root
         self.exits = Exits()
-        self.records = Records(root)
+        self.records = Records(one_directory(root))
         self.executor = Executor(root, containerd.remote, self.exits)
         self.client = containerd.remote.new_client(PLUGIN_NAMESPACE)
         self.address = containerd.address
@@ -97,7 +98,7 @@ def start(plugin: Plugin) -> Iterator[Start]:
     def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
         options = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "env": environment(), **options}
-        started.append(subprocess.Popen([SCRIPT, "--root", plugin.root, "exec", *arguments], **options))
+        started.append(subprocess.Popen(pluginexec("--root", plugin.root, "exec", *arguments), **options))
         return started[-1]
 
     yield start

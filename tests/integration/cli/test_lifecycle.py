@@ -20,6 +20,7 @@ from pluginexec import Executor, NotFound
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Records, is_alive
 from tests.integration.cli.conftest import Px, Spawn, finish
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 from tests.support.probe import SCRIPT
 
 TICK = "while :; do sleep 0.05; done"
@@ -28,7 +29,7 @@ Detached = Callable[..., str]
 
 @pytest.fixture
 def records(root_dir: Path) -> Records:
-    return Records(root_dir)
+    return Records(one_directory(root_dir))
 
 
 def test_a_detached_plugin_goes_on_without_a_process_of_ours(detached: Detached, records: Records) -> None:
@@ -36,7 +37,7 @@ def test_a_detached_plugin_goes_on_without_a_process_of_ours(detached: Detached,
     assert is_alive(records.state(id))
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        assert not (str(SCRIPT) in words or words[:1] == ["ctr"]) or str(records.root) not in " ".join(words)
+        assert not (str(SCRIPT) in words or words[:1] == ["ctr"]) or str(records.layout.root) not in " ".join(words)
 
 
 def test_it_prints_its_id_alone(px: Px, rootfs: Path) -> None:
@@ -85,7 +86,7 @@ def test_stop_kills_what_ignores_it_and_says_so(detached: Detached, px: Px, reco
     wait_until(lambda: px("logs", id).lines == ["up"], "the trap")
     done = px("stop", "-s", "INT", "-t", "0.2", id)
     assert (done.code, done.lines) == (0, [id])
-    assert b"has not ended 0.2 s after signal 2" in done.err
+    assert b": ignored SIGINT for 0.2 s: killed\n" in done.err
     assert px("logs", id).lines == ["up", "got it"]
     assert records.state(id).exit_code == 137
 
@@ -180,7 +181,7 @@ def test_a_command_that_cannot_be_run_is_126_or_127_and_leaves_nothing(
         assert done.err.count(b"\n") == 1
         assert command.encode() in done.err
     assert records.ids() == []
-    assert not list((records.root / "containers").iterdir())
+    assert not list((records.layout.root / "containers").iterdir())
 
 
 def test_a_start_that_fails_is_remembered_and_can_be_repeated(px: Px, rootfs: Path, id: str, records: Records) -> None:

@@ -22,6 +22,7 @@ from pluginexec.host.records import Records, is_alive
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.integration.cli.conftest import Done, Px, Spawn, finish
 from tests.support.harness import wait_until
+from tests.support.layouts import one_directory
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.probe import SCRIPT
 
@@ -254,7 +255,7 @@ def test_a_plugin_whose_socket_is_a_trap_is_refused_in_time_and_ended(
 ) -> None:
     name = create(script=script)
     assert said in refused(px("plugin", "enable", "--timeout", "2", name))
-    assert not is_alive(Records(root_dir).state(name))
+    assert not is_alive(Records(one_directory(root_dir)).state(name))
     assert px("plugin", "rm", name).code == 0
 
 
@@ -266,7 +267,7 @@ def test_ctrl_c_while_it_is_being_enabled_takes_all_back(px: Px, start: Spawn, c
     process.send_signal(signal.SIGINT)
     done = finish(process)
     assert (done.code, done.out, done.err) == (130, b"", b"")
-    assert not is_alive(Records(root_dir).state(name))
+    assert not is_alive(Records(one_directory(root_dir)).state(name))
     assert not mount_points_below(root_dir)
     assert px("plugin", "rm", name).code == 0
 

@@ -15,6 +15,7 @@ import pytest
 
 from pluginexec.host.records import Record, Records, State
 from tests.integration.cli.conftest import Px
+from tests.support.layouts import one_directory
 
 TICK = "while :; do sleep 0.05; done"
 NOW = datetime(2026, 11, 24, 1, 2, 3, tzinfo=timezone.utc)
@@ -23,7 +24,7 @@ NOW = datetime(2026, 11, 24, 1, 2, 3, tzinfo=timezone.utc)
 @pytest.fixture
 def three(root_dir: Path) -> Records:
     """Three records that need no containerd: one created, and two that have ended."""
-    records = Records(root_dir)
+    records = Records(one_directory(root_dir))
     for id, labels in (("one", {"tier": "web"}), ("two", {"tier": "db"}), ("three", {})):
         records.create(Record(id, NOW, "/no/such/socket", "n", ["sleep", "1000"], labels=labels), {})
     records.write_state("one", State("exited", 7, 1.0, NOW, NOW, exit_code=3))
@@ -102,7 +103,7 @@ def test_json_has_one_object_a_line_with_stable_keys(px: Px, three: Records) -> 
 
 
 def test_a_command_is_cut_in_a_table_alone(px: Px, root_dir: Path) -> None:
-    Records(root_dir).create(Record("one", NOW, "/a", "n", ["echo", "x" * 60]), {})
+    Records(one_directory(root_dir)).create(Record("one", NOW, "/a", "n", ["echo", "x" * 60]), {})
     assert "echo xxxxxxxxxxxxxx…" in px("ps", "-a").lines[1]
     assert "x" * 60 in px("ps", "-a", "--no-trunc").lines[1]
     assert px("ps", "-a", "--format", "{{.Command}}").lines == ["echo " + "x" * 60]

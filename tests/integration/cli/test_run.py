@@ -22,6 +22,7 @@ from pluginexec import Containerd
 from pluginexec.host.records import Records
 from tests.integration.cli.conftest import Px, Spawn, finish
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 from tests.support.probe import environment
 
 TICK = "while :; do sleep 0.05; done"
@@ -140,7 +141,7 @@ def test_it_is_listed_and_logged_like_any_other_and_gone_with_rm(run: Run, px: P
     assert ends(process) == (3, b"", b"")
     assert px("ps", "-a", "--format", "{{.ID}} {{.State}} {{.ExitCode}}").lines == ["kept exited 3"]
     assert ends(run("echo x", "--rm")) == (0, b"x\n", b"")
-    assert Records(root_dir).ids() == ["kept"]
+    assert Records(one_directory(root_dir)).ids() == ["kept"]
 
 
 def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
@@ -158,7 +159,7 @@ def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
         process.send_signal(number)
         assert ends(process) == (128 + number, b"", b"")
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-        assert Records(short_root).ids() == []
+        assert Records(one_directory(short_root)).ids() == []
 
 
 def test_a_line_as_for_docker_means_what_it_means_there_on_the_containerd_of_the_environment(

@@ -24,6 +24,7 @@ from pluginexec import Containerd, Remote
 from pluginexec.daemon import private as embedded
 from pluginexec.host.records import Records, is_alive
 from tests.support.harness import wait_until
+from tests.support.layouts import one_directory
 from tests.support.plugins import Plugins, command_line, finished
 from tests.support.serving import ServeProcess
 
@@ -211,10 +212,10 @@ def test_a_private_containerd_that_is_killed_comes_back_and_its_plugins_stay_sup
     root = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
 
     def containerd_pid() -> int:
-        return int((embedded.directory(root) / "containerd.pid").read_text() or 0)
+        return int(((root / "containerd") / "containerd.pid").read_text() or 0)
 
     try:
-        address = embedded.ensure_running(NOBODY, root).address
+        address = embedded.ensure_running(NOBODY, one_directory(root)).address
         plugins = Plugins(root, address, new_id, shell)
         id = plugins.run(restart="always")
         with processes(root, NOBODY, root / "log") as serve:
@@ -228,9 +229,9 @@ def test_a_private_containerd_that_is_killed_comes_back_and_its_plugins_stay_sup
             os.kill(state.pid, signal.SIGKILL)
             wait_until(lambda: plugins.records.state(id).restart_count == 1, "the restart")
             assert serving.end() == 0
-            assert not is_alive(Records(root).state(id))
+            assert not is_alive(Records(one_directory(root)).state(id))
             assert Remote(address).listens()  # it is left to the next command
     finally:
-        with Containerd(embedded.directory(root)):
+        with Containerd(root / "containerd"):
             pass
         shutil.rmtree(root)

@@ -16,6 +16,7 @@ from pluginexec import Containerd
 from pluginexec.host.records import Records, is_alive
 from tests.integration.cli.conftest import Px
 from tests.support.harness import wait_until
+from tests.support.layouts import one_directory
 from tests.support.probe import SCRIPT, environment
 from tests.support.tmux import Terminal
 
@@ -57,7 +58,7 @@ def test_logs_follow_shows_lines_as_they_come_and_ctrl_c_leaves_the_plugin_alone
     screen = terminal.wait_for("\ncode ")
     assert "\ncode 130" in screen
     assert "Traceback" not in screen
-    assert is_alive(Records(root_dir).state(id))
+    assert is_alive(Records(one_directory(root_dir)).state(id))
 
 
 def test_logs_follow_ends_with_the_plugin(terminal: Terminal, detached: Detached, px: Px) -> None:

@@ -314,7 +314,7 @@ def test_a_stream_whose_marker_hangs_is_closed_at_once(fake: FakeCtr, listen: Li
     assert live_children() == children
 
 
-def test_a_ctr_that_is_missing_is_complained_of_by_name_and_events_come_once_it_is_there(
+def test_a_ctr_that_is_missing_is_warned_of_of_by_name_and_events_come_once_it_is_there(
     fake: FakeCtr, listen: Listen, backend: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     binary = Path(fake.ctr.binary)

@@ -27,12 +27,14 @@ from pluginexec.daemon.files import LONGEST_ADDRESS, DaemonFiles
 from pluginexec.errors import InvalidArgument, PluginExecError, Unavailable
 from tests.support.embedded import NOBODY, running, short_root
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 
 ENSURE = """
 import sys
 from pluginexec.daemon.private import ensure_running
+from pluginexec.root.layout import Layout
 sys.stdin.readline()
-ensure_running(*sys.argv[1:])
+ensure_running(sys.argv[1], Layout.of(sys.argv[2], sys.argv[2]))
 """
 
 
@@ -80,8 +82,8 @@ def go(process: subprocess.Popen[str]) -> None:
 def test_where_something_listens_on_the_chosen_address_that_is_used_and_nothing_is_started(
     containerd: Containerd, root: Path
 ) -> None:
-    assert embedded.ensure_running(containerd.address, root).address == containerd.address
-    with embedded.supervised(containerd.address, root) as remote:
+    assert embedded.ensure_running(containerd.address, one_directory(root)).address == containerd.address
+    with embedded.supervised(containerd.address, one_directory(root)) as remote:
         assert remote.address == containerd.address
     assert not list(root.iterdir())
 
@@ -89,19 +91,23 @@ def test_where_something_listens_on_the_chosen_address_that_is_used_and_nothing_
 def test_where_nothing_listens_a_private_one_is_started_told_of_once_and_left_to_the_next(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = embedded.ensure_running(NOBODY, root)
+    first = embedded.ensure_running(NOBODY, one_directory(root))
     assert answers(first)
     (pid,) = running(root)
     assert [record.getMessage() for record in caplog.records] == [
         f"no containerd at {NOBODY}; a private one runs at {root}/containerd/containerd.sock "
         f"(log: {root}/containerd/containerd.log)"
     ]
-    assert embedded.ensure_running(NOBODY, root) == embedded.ensure_running(first.address, root) == first
+    assert (
+        embedded.ensure_running(NOBODY, one_directory(root))
+        == embedded.ensure_running(first.address, one_directory(root))
+        == first
+    )
     assert running(root) == [pid]
     assert len(caplog.records) == 1
     os.kill(pid, signal.SIGKILL)  # the next command has it again
     wait_until(lambda: not first.listens(), "its end")
-    assert answers(embedded.ensure_running(first.address, root))
+    assert answers(embedded.ensure_running(first.address, one_directory(root)))
     assert caplog.records[-1].getMessage().startswith("a private containerd runs at")
 
 
@@ -136,7 +142,7 @@ def test_if_the_one_that_starts_it_dies_one_that_waited_starts_it(
     fake = tmp_path / "containerd"
     fake.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
     fake.chmod(0o755)
-    waiter = threading.Thread(target=embedded.ensure_running, args=(NOBODY, root))
+    waiter = threading.Thread(target=embedded.ensure_running, args=(NOBODY, one_directory(root)))
     with commands(root, 1, f"{tmp_path}:{os.environ['PATH']}") as (winner,):
         go(winner)
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the fake runs")
@@ -157,8 +163,8 @@ def test_one_that_another_process_keeps_and_that_does_not_come_up_is_an_error_in
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "STARTUP_TIMEOUT", 0.2)
-    with DaemonFiles(embedded.directory(root)).taken(), pytest.raises(Unavailable, match=r"within 0\.2 s") as raised:
-        embedded.ensure_running(NOBODY, root)
+    with DaemonFiles(root / "containerd").taken(), pytest.raises(Unavailable, match=r"within 0\.2 s") as raised:
+        embedded.ensure_running(NOBODY, one_directory(root))
     assert "containerd.log" in (raised.value.hint or "")
 
 
@@ -166,32 +172,34 @@ def test_a_root_whose_path_is_too_long_for_a_socket_is_refused_only_where_a_priv
     containerd: Containerd, tmp_path: Path
 ) -> None:
     root = tmp_path / ("x" * LONGEST_ADDRESS)
-    assert embedded.ensure_running(containerd.address, root).address == containerd.address
-    assert not embedded.is_private(containerd.address, root)
+    assert embedded.ensure_running(containerd.address, one_directory(root)).address == containerd.address
+    assert not embedded.is_private(containerd.address, one_directory(root))
     with pytest.raises(InvalidArgument, match=f"at most {LONGEST_ADDRESS} work") as raised:
-        embedded.ensure_running(NOBODY, root)
+        embedded.ensure_running(NOBODY, one_directory(root))
     assert "shorter" in (raised.value.hint or "")
     assert not root.exists()
 
 
 def test_the_private_address_of_a_root_is_known_also_through_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
-    assert embedded.is_private(embedded.private_address(root), tmp_path / "link")
-    assert not embedded.is_private(NOBODY, root)
+    assert embedded.is_private(embedded.private_address(one_directory(root)), one_directory(tmp_path / "link"))
+    assert not embedded.is_private(NOBODY, one_directory(root))
 
 
 @pytest.mark.parametrize("by_its_address", [False, True])
 def test_while_it_is_watched_it_comes_back_and_others_only_use_it_and_then_it_is_left(
     root: Path, caplog: pytest.LogCaptureFixture, by_its_address: bool
 ) -> None:
-    left = embedded.ensure_running(NOBODY, root)  # by another command, so it is adopted
+    left = embedded.ensure_running(NOBODY, one_directory(root))  # by another command, so it is adopted
     (pid,) = running(root)
-    with embedded.supervised(left.address if by_its_address else NOBODY, root) as remote:
+    with embedded.supervised(left.address if by_its_address else NOBODY, one_directory(root)) as remote:
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: running(root) not in ([], [pid]), "its return")
-        with embedded.supervised(NOBODY, root) as same:  # as another process would: it waits for the socket, no more
+        with embedded.supervised(
+            NOBODY, one_directory(root)
+        ) as same:  # as another process would: it waits for the socket, no more
             assert same == remote
-            assert embedded.ensure_running(NOBODY, root) == remote
+            assert embedded.ensure_running(NOBODY, one_directory(root)) == remote
         assert answers(remote)
         (pid,) = running(root)
     assert running(root) == [pid]
@@ -200,12 +208,12 @@ def test_while_it_is_watched_it_comes_back_and_others_only_use_it_and_then_it_is
 
 
 def test_who_watches_for_long_may_wait_until_another_process_lets_go(root: Path, tries: list[bool]) -> None:
-    held = DaemonFiles(embedded.directory(root)).taken()
+    held = DaemonFiles(root / "containerd").taken()
     held.__enter__()
     entered, leave = threading.Event(), threading.Event()
 
     def serve() -> None:
-        with embedded.supervised(NOBODY, root, patience=PATIENCE) as remote:
+        with embedded.supervised(NOBODY, one_directory(root), patience=PATIENCE) as remote:
             assert answers(remote)
             entered.set()
             leave.wait(PATIENCE)
@@ -230,7 +238,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(PluginExecError, match="cannot run 'containerd'") as raised:
-        embedded.ensure_running(NOBODY, root)
+        embedded.ensure_running(NOBODY, one_directory(root))
     assert "install" in (raised.value.hint or "")
     assert not running(root)
     assert not caplog.records

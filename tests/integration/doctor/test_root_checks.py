@@ -30,6 +30,7 @@ from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.types import TaskState
 from tests.support.embedded import NOBODY, short_root
 from tests.support.harness import Buffer, wait_until
+from tests.support.layouts import one_directory
 from tests.support.plugins import Plugins
 
 
@@ -42,18 +43,18 @@ def root(no_leaks: None) -> Iterator[Path]:
 @pytest.fixture
 def target(clean_namespace: None, containerd: Containerd, root_dir: Path) -> Target:
     """Where all is well: the tests' containerd, and a root without plugins."""
-    return Target.of(containerd.address, PLUGIN_NAMESPACE, root_dir)
+    return Target.of(containerd.address, PLUGIN_NAMESPACE, one_directory(root_dir))
 
 
 @pytest.fixture
 def nowhere(root: Path) -> Target:
     """Where nothing listens."""
-    return Target.of(NOBODY, PLUGIN_NAMESPACE, root)
+    return Target.of(NOBODY, PLUGIN_NAMESPACE, one_directory(root))
 
 
 @pytest.fixture
 def plugins(target: Target, containerd: Containerd, new_id: Callable[[], str], shell: Any) -> Plugins:
-    return Plugins(target.root, containerd.address, new_id, shell)
+    return Plugins(target.layout.root, containerd.address, new_id, shell)
 
 
 def kill(plugins: Plugins, id: str, client: Client) -> None:
@@ -71,14 +72,16 @@ def test_the_containerd_that_listens_is_named_and_where_none_does_the_private_on
     assert target.listening
     assert f"answers at {target.listening.address}" in root_checks.check_socket(target).found
     check = root_checks.check_socket(nowhere)
-    said = f"no containerd at {NOBODY}; a private one will be started at {nowhere.root}/containerd/containerd.sock"
+    said = (
+        f"no containerd at {NOBODY}; a private one will be started at {nowhere.layout.root}/containerd/containerd.sock"
+    )
     assert (check.status, check.found) == (OK, said)
 
 
 def test_a_private_one_that_listens_is_used(containerd: Containerd, root: Path) -> None:
     (root / "containerd").symlink_to(Path(containerd.address).parent)
     try:
-        target = Target.of(NOBODY, PLUGIN_NAMESPACE, root)
+        target = Target.of(NOBODY, PLUGIN_NAMESPACE, one_directory(root))
         assert target.listening == Remote(containerd.address)
         assert f"(none at {NOBODY})" in root_checks.check_socket(target).found
     finally:
@@ -92,7 +95,7 @@ def test_a_containerd_that_hangs_or_is_of_a_series_never_tested_is_reported(
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        check = root_checks.check_socket(Target.of(address, PLUGIN_NAMESPACE, root))
+        check = root_checks.check_socket(Target.of(address, PLUGIN_NAMESPACE, one_directory(root)))
     assert (check.status, check.found.startswith(f"{address}: ")) == (FAILURE, True)
     assert check.remedy
     monkeypatch.setattr(root_checks, "TESTED", ("0.1",))
@@ -104,14 +107,14 @@ def test_a_root_too_long_for_a_socket_does_not_matter_where_a_containerd_listens
     target: Target, tmp_path: Path
 ) -> None:
     long = tmp_path / ("x" * 100)
-    assert run.run_check(root_checks.check_socket, replace(target, root=long)).status == OK
+    assert run.run_check(root_checks.check_socket, replace(target, layout=one_directory(long))).status == OK
 
 
 def test_a_root_on_a_full_file_system_is_reported(target: Target, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir(0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", tmp_path / "small"], check=True)
     try:
-        small = root_checks.check_root(replace(target, root=tmp_path / "small"))
+        small = root_checks.check_root(replace(target, layout=one_directory(tmp_path / "small")))
     finally:
         subprocess.run(["umount", tmp_path / "small"], check=True)
     assert (small.status, small.found) == (WARNING, f"{tmp_path}/small, on tmpfs, 1 MiB free")
@@ -119,13 +122,13 @@ def test_a_root_on_a_full_file_system_is_reported(target: Target, tmp_path: Path
 
 def test_who_uses_the_root_is_reported_and_who_uses_it_exclusively_is_a_warning(target: Target, remote: Remote) -> None:
     assert root_checks.check_users(target).found == "not in use by any process"
-    with Executor(target.root, remote, shared=True), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as serve:
-        serve.bind(str(target.root / "serve.sock"))
+    with Executor(target.layout.root, remote, shared=True), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as serve:
+        serve.bind(str(target.layout.root / "serve.sock"))
         check = root_checks.check_users(target)
         assert check.status == OK
         assert "serve supervises its plugins; used by" in check.found
         assert f"(pid {os.getpid()})" in check.found
-    with Executor(target.root, remote):
+    with Executor(target.layout.root, remote):
         check = root_checks.check_users(target)
     assert (check.status, f"(pid {os.getpid()}) uses the root exclusively" in check.found) == (WARNING, True)
 
@@ -161,7 +164,7 @@ def test_an_ended_container_of_no_plugin_here_is_reported_and_the_remedy_removes
     target: Target, plugins: Plugins, client: Client, tmp_path: Path
 ) -> None:
     id = plugins.run()
-    elsewhere = replace(target, root=tmp_path / "elsewhere")
+    elsewhere = replace(target, layout=one_directory(tmp_path / "elsewhere"))
     assert root_checks.check_containers(elsewhere).status == OK  # it runs: another root's
     kill(plugins, id, client)
     check = root_checks.check_containers(elsewhere)
@@ -174,7 +177,7 @@ def test_an_ended_container_of_no_plugin_here_is_reported_and_the_remedy_removes
 def test_fifos_without_a_container_are_reported_and_those_in_use_are_not(
     target: Target, remote: Remote, id: str, shell: Any, client: Client
 ) -> None:
-    with Executor(target.root, remote, shared=True) as executor:
+    with Executor(target.layout.root, remote, shared=True) as executor:
         executor.create(id, shell(id, "exec sleep 1000"), Buffer(), Buffer())
         assert root_checks.check_leftovers(target).status == OK
     assert root_checks.check_leftovers(target).status == OK  # it runs, and its output waits there
@@ -185,12 +188,12 @@ def test_fifos_without_a_container_are_reported_and_those_in_use_are_not(
     assert root_checks.check_leftovers(replace(target, listening=None)).status == OK  # containerd cannot be asked
     assert "'pluginexec restore'" in check.remedy
     subprocess.run(shlex.split(check.remedy.partition("; or ")[2]), check=True)
-    assert not (target.root / "containers" / id).exists()
+    assert not (target.layout.root / "containers" / id).exists()
     wait_until(lambda: root_checks.check_leftovers(target).status == OK, "the end of the logger, whose files are gone")
 
 
 def test_a_logger_whose_plugin_is_gone_is_reported_and_the_remedy_ends_it(target: Target, id: str) -> None:
-    mark = target.root / "containers" / id / "config.json"
+    mark = target.layout.root / "containers" / id / "config.json"
     mark.parent.mkdir(parents=True)
     mark.touch()
     logger = subprocess.Popen(["sh", "-c", f"exec sleep 1000 5<{mark}"], env={"CONTAINER_ID": id})

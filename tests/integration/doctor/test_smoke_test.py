@@ -19,6 +19,7 @@ from pluginexec.doctor import smoke_test
 from pluginexec.doctor.elf import tiny_program
 from pluginexec.doctor.smoke_test import run_tiny_plugin
 from tests.support.embedded import NOBODY, short_root
+from tests.support.layouts import one_directory
 
 
 @pytest.fixture
@@ -47,14 +48,14 @@ def left(containerd: Containerd | None = None) -> list[str]:
 def test_it_runs_on_a_containerd_that_listens_and_leaves_nothing(
     containerd: Containerd, root: Path, target: Path
 ) -> None:
-    assert run_tiny_plugin(containerd.address, root) > 0
+    assert run_tiny_plugin(containerd.address, one_directory(root)) > 0
     assert not list(root.iterdir())
     assert not list(target.iterdir())
     assert not left(containerd)
 
 
 def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(root: Path, target: Path) -> None:
-    assert run_tiny_plugin(NOBODY, root / "not/there") > 0
+    assert run_tiny_plugin(NOBODY, one_directory(root / "not/there")) > 0
     assert not list(root.iterdir())
     assert not list(target.iterdir())
     assert not left()
@@ -63,10 +64,10 @@ def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(
 def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(
     containerd: Containerd, root: Path
 ) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "none", root], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", root], check=True)
     try:
         assert not smoke_test._can_execute(root)
-        assert run_tiny_plugin(containerd.address, root) > 0
+        assert run_tiny_plugin(containerd.address, one_directory(root)) > 0
     finally:
         subprocess.run(["umount", root], check=True)
 
@@ -77,7 +78,7 @@ def test_a_plugin_that_does_not_start_is_reported_and_nothing_is_left(
     other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
     monkeypatch.setattr(smoke_test, "tiny_program", lambda machine: tiny_program(other))
     with pytest.raises(PluginExecError, match="exec format error"):
-        run_tiny_plugin(containerd.address, root)
+        run_tiny_plugin(containerd.address, one_directory(root))
     assert not list(root.iterdir())
     assert not list(target.iterdir())
     assert not left(containerd)
@@ -89,7 +90,7 @@ def test_one_that_prints_something_else_or_does_not_end_is_reported_and_nothing_
     with monkeypatch.context() as patch:
         patch.setattr(smoke_test, "GREETING", b"hello\n")
         with pytest.raises(PluginExecError, match=r"printed b'plugin.n', not 0 and b'hello.n'"):
-            run_tiny_plugin(containerd.address, root)
+            run_tiny_plugin(containerd.address, one_directory(root))
     program = tiny_program("x86_64")
     assert program
     endless = program[:120] + b"\xeb\xfe"  # jmp to itself
@@ -97,7 +98,7 @@ def test_one_that_prints_something_else_or_does_not_end_is_reported_and_nothing_
     monkeypatch.setattr(smoke_test, "_TIMEOUT", 0.2)
     if os.uname().machine == "x86_64":
         with pytest.raises(PluginExecError, match=r"within 0\.2 s"):
-            run_tiny_plugin(containerd.address, root)
+            run_tiny_plugin(containerd.address, one_directory(root))
     assert not list(root.iterdir())
     assert not list(target.iterdir())
     assert not left(containerd)

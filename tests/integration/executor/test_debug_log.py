@@ -22,7 +22,7 @@ WAIT_FOR_TERM = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done"
 END = [
     r"exit recorded \(code 42\)",
     r"container deleted \(\d+ ms\)",
-    r"output drained \(\d+ ms\)",
+    r"output drained, 6 bytes \(\d+ ms\)",
     "removed",
     r"exit handler called \(\d+ ms\)",
 ]
@@ -96,6 +96,6 @@ def test_an_exit_that_the_event_stream_lost_is_explained(
         *END,
     )
     noticed, reconciled = times[2:4]
-    assert 0.9 < reconciled - noticed < 10
+    assert reconciled - noticed > 0.9
     assert "event reports the exit" not in caplog.text
     assert "the event stream is replaced" in caplog.text

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from pluginexec import Remote
+from pluginexec.cleanup.unfinished import Unfinished
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.ctr import Completed, Subprocesses, Watch
 from pluginexec.errors import (
@@ -35,7 +36,8 @@ from pluginexec.executor import deferred_cleanup
 from pluginexec.executor import lifecycle as lifecycle_module
 from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.lifecycle import Lifecycle
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.types import PLUGIN_NAMESPACE, TaskState
 from tests.support.containers import ctr, run, wait_for_state
 from tests.support.fakes import fake_command
@@ -48,9 +50,14 @@ Leave = Callable[[Client, Root, str, dict[str, Any]], object]
 FOREVER = "exec sleep 1000"
 
 
+def unfinished(root: Root) -> Unfinished:
+    """What is remembered in a root of the namespace of the tests, on some containerd."""
+    return Unfinished(root.unfinished, "/x.sock", PLUGIN_NAMESPACE)
+
+
 def make_steps(client: Client, root: Root) -> Lifecycle:
     """The steps, for an owner who does not ask about deferred cleanups."""
-    return Lifecycle(client, root, DeferredCleanup(on_kept=lambda: None))
+    return Lifecycle(client, root, DeferredCleanup(lambda: None, unfinished(root)))
 
 
 @pytest.fixture
@@ -640,7 +647,8 @@ class Away:
 
 def test_the_owner_is_called_for_a_leftover(root: Root) -> None:
     told: list[str] = []
-    Lifecycle(cast(Client, Away()), root, DeferredCleanup(on_kept=lambda: told.append("told"))).delete_ended("x")
+    deferred = DeferredCleanup(lambda: told.append("told"), unfinished(root))
+    Lifecycle(cast(Client, Away()), root, deferred).delete_ended("x")
     assert told == ["told"]
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pluginexec import Executor, FailedPrecondition, NotFound
-from pluginexec.root import EXITS_KEPT, Root
+from pluginexec.root.root import EXITS_KEPT, Root
 from tests.support.harness import wait_until
 
 TICK = "while :; do sleep 0.05; done"

@@ -18,7 +18,7 @@ import pytest
 from pluginexec import Executor, Remote, Unavailable
 from pluginexec.containerd.ctr import Completed, Subprocesses, Watch
 from pluginexec.executor.start_watch import StartWatch
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.fleet import KERNEL_TELLS_CODES
 from tests.support.harness import PATIENCE, held_descriptors
 

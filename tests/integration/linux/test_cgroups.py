@@ -14,7 +14,7 @@ from pluginexec.linux.cgroups import (
     is_paused,
     oom_killed,
 )
-from pluginexec.root import Root
+from pluginexec.root.root import Root
 from pluginexec.types import TaskState
 from tests.support.containers import run, wait_for_state
 

@@ -6,44 +6,18 @@ Real: files, devices and owners, as root. No containers.
 from __future__ import annotations
 
 import errno
-import io
-import json
 import os
-import shutil
 import socket
 import stat
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pluginexec import AlreadyExists, InvalidArgument, PluginExecError
 from pluginexec.managed.bundle import unpack
-from tests.unit.managed.test_config import LEAST
-
-CONFIG = json.dumps(LEAST).encode()
-Members = list[tuple[str, bytes, dict[str, Any]]]
-
-
-def tar_of(path: Path, members: Members) -> Path:
-    """Make a tar of a configuration, ``rootfs/`` and members: a name, a type, and other attributes."""
-    with tarfile.open(path, "w") as tar:
-        whole: Members = [("config.json", REG, {"data": CONFIG}), ("rootfs", DIR, {}), *members]
-        for name, kind, more in whole:
-            info = tarfile.TarInfo(name)
-            info.type = kind
-            info.mode = 0o755
-            data = more.get("data", b"")
-            info.size = len(data)
-            for key in more.keys() - {"data"}:
-                setattr(info, key, more[key])
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-REG, DIR, SYM, LNK = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+from tests.support.tars import CONFIG, DIR, LNK, REG, SYM, Members, tar_of
 
 
 @pytest.fixture
@@ -253,19 +227,10 @@ def test_a_directory_that_is_in_use_is_left_alone_and_an_empty_one_is_taken(whol
 
 
 def test_a_full_disk_leaves_nothing(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(PluginExecError, match=r"cannot be unpacked to .*: No space left on device"):
         unpack(whole, tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["source"]
-
-
-def test_a_link_to_the_configuration_or_the_root_is_followed(whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "linked").mkdir()
-    for name in ("config.json", "rootfs"):
-        (tmp_path / "linked" / name).symlink_to(whole / name)
-    made = unpack(tmp_path / "linked", tmp_path / "target")
-    assert not (made / "config.json").is_symlink()
-    assert described(made / "rootfs") == described(whole / "rootfs")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec import InvalidArgument
-from pluginexec.managed.devices import find_devices
+from pluginexec.oci.devices import find_devices
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Real: the processes, which have of a logger what it is known by.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.cleanup.loggers import end_loggers
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from tests.support.harness import PATIENCE, held_descriptors
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -32,9 +33,12 @@ def start(files: PluginFiles) -> Iterator[Start]:
     """Start something that sleeps, by default just as a logger has its marks."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(id: str = "x", mark: Path = files.config, script: str = SCRIPT) -> subprocess.Popen[bytes]:
-        argv = ["/bin/sh", "-c", script, str(mark)]
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, env={"CONTAINER_ID": id, "PATH": os.defpath})
+    def start(
+        id: str = "x", mark: Path = files.config, script: str = SCRIPT, program: str = "/bin/sh"
+    ) -> subprocess.Popen[bytes]:
+        argv, pipe = ["/bin/sh", "-c", script, str(mark)], subprocess.PIPE
+        environment = {"CONTAINER_ID": id, "PATH": os.defpath}
+        process = subprocess.Popen(argv, executable=program, stdin=pipe, stdout=pipe, env=environment)
         assert process.stdout
         started.append(process)
         assert process.stdout.readline() == b"up\n"
@@ -67,11 +71,13 @@ def test_it_is_found_though_the_files_are_gone_and_the_root_was_named_by_a_link(
 def test_nobody_else_is_ended(files: PluginFiles, start: Start, tmp_path: Path) -> None:
     other = PluginFiles(tmp_path / "y")
     other.make({})
+    program = shutil.copy(os.path.realpath("/bin/sh"), tmp_path / "another-program")
     others = [
         start(id="y"),
         start(mark=other.config),
         start(mark=Path("/dev/null")),
         start(script="exec 6<$0; echo up; exec sleep 1000"),
+        start(script="exec 5<$0; echo up; read x", program=program),
     ]
     with files.config.open():  # and not us, of course
         end_loggers(files)

@@ -1,4 +1,4 @@
-"""Shims without a task. Real: the process, by the command line that it shows, and its directory; no containerd.
+"""Shims without a task. Real: the process, its program, command line and directory; no containerd.
 
 With a real containerd they come from its SIGKILL in the right moment: see the soak.
 """
@@ -6,6 +6,7 @@ With a real containerd they come from its SIGKILL in the right moment: see the s
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.cleanup import shims as leakedshim
-from pluginexec.cleanup.shims import end_shim
+from pluginexec.cleanup.shims import end_shim, find_shims
 from pluginexec.linux.pidfd import start_seconds
 from tests.support.harness import wait_until
 
@@ -32,14 +33,20 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(bundle: Path) -> Iterator[Start]:
+def program(tmp_path: Path) -> Path:
+    """A program with the name of a shim, which is a shell."""
+    return Path(shutil.copy(os.path.realpath("/bin/sh"), tmp_path / "containerd-shim-runc-v2"))
+
+
+@pytest.fixture
+def start(bundle: Path, program: Path) -> Iterator[Start]:
     """Start processes that look like a shim; all are ended."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(*line: str, name: str = "/usr/bin/containerd-shim-runc-v2") -> subprocess.Popen[bytes]:
-        shown = [name, "-c", "echo; read x", *line]
+    def start(*line: str, executable: Path = program) -> subprocess.Popen[bytes]:
+        shown = ["/usr/bin/containerd-shim-runc-v2", "-c", "echo; read x", *line]
         processes.append(
-            subprocess.Popen(shown, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=bundle)
+            subprocess.Popen(shown, executable=executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=bundle)
         )
         stdout = processes[-1].stdout
         assert stdout
@@ -105,17 +112,23 @@ def test_a_directory_that_is_no_bundle_is_left_alone(start: Start, tmp_path: Pat
     assert elsewhere.exists()
 
 
+def test_one_whose_program_was_replaced_by_an_upgrade_is_still_found(start: Start, program: Path) -> None:
+    shim = start("-namespace", "n", "-id", "x", "-address", "a")
+    program.unlink()
+    assert [each.pid for each in find_shims("a")] == [shim.pid]
+
+
 @pytest.mark.parametrize(
-    ("line", "name"),
+    ("line", "other"),
     [
-        (["-namespace", "n", "-id", "y", "-address", "a"], "containerd-shim-runc-v2"),
-        (["-namespace", "m", "-id", "x", "-address", "a"], "containerd-shim-runc-v2"),
-        (["-namespace", "n", "-id", "x", "-address", "b"], "containerd-shim-runc-v2"),
-        (["-namespace", "n", "-id", "x", "-address", "a"], "ctr"),
+        (["-namespace", "n", "-id", "y", "-address", "a"], None),
+        (["-namespace", "m", "-id", "x", "-address", "a"], None),
+        (["-namespace", "n", "-id", "x", "-address", "b"], None),
+        (["-namespace", "n", "-id", "x", "-address", "a"], Path("/bin/sh")),
     ],
-    ids=["another id", "another namespace", "another containerd", "no shim"],
+    ids=["another id", "another namespace", "another containerd", "another program"],
 )
-def test_any_other_process_is_left_alone(start: Start, line: list[str], name: str) -> None:
-    process = start(*line, name=name)
+def test_any_other_process_is_left_alone(start: Start, line: list[str], other: Path | None) -> None:
+    process = start(*line, **({"executable": other} if other else {}))
     assert not end_shim("x", "n", "a")
     assert process.poll() is None

@@ -13,7 +13,8 @@ import pytest
 from pluginexec import PLUGIN_NAMESPACE, __version__
 from pluginexec.cli import group
 from pluginexec.cli.commands import plugin
-from pluginexec.executor.executor import DEFAULT_ROOT
+from pluginexec.cli.globals import Settings
+from pluginexec.root.layout import DEFAULT_ROOT
 from tests.unit.cli.conftest import Call
 
 ISSUED = (
@@ -68,7 +69,7 @@ def test_the_help_of_each_command_explains_it_and_each_option(name: str, call: C
     assert all(option in stdout for param in command.params for option in param.opts if option.startswith("-"))
 
 
-def test_the_defaults_are_those_of_the_executor() -> None:
+def test_the_defaults_are_those_of_the_layout_and_the_executor() -> None:
     assert (group.DEFAULT_ROOT, group.DEFAULT_NAMESPACE) == (DEFAULT_ROOT, PLUGIN_NAMESPACE)
 
 
@@ -78,17 +79,29 @@ def test_the_version_is_printed(call: Call) -> None:
 
 def settings_of(probe: Call, *globals: str) -> dict[str, str]:
     seen: dict[str, str] = {}
-    assert probe(lambda settings: seen.update({k: str(v) for k, v in vars(settings).items()}), *globals) == (0, "", "")
+
+    def see(settings: Settings) -> None:
+        layout = settings.layout
+        values = {**vars(settings), "root": layout.root, "state": layout.state}
+        seen.update({name: str(value) for name, value in values.items() if name != "layout"})
+
+    assert probe(see, *globals) == (0, "", "")
     return seen
 
 
 def test_without_globals_commands_get_the_defaults(probe: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("CONTAINERD_ADDRESS", "/c.sock"), ("PLUGINEXEC_ROOT", ""), ("PLUGINEXEC_ADDRESS", "")):
+    for name, value in (
+        ("CONTAINERD_ADDRESS", "/c.sock"),
+        ("PLUGINEXEC_ROOT", ""),
+        ("PLUGINEXEC_ADDRESS", ""),
+        ("PLUGINEXEC_STATE", ""),
+    ):
         monkeypatch.setenv(name, value)
     assert settings_of(probe) == {
         "address": "None",  # so that Remote() honours CONTAINERD_ADDRESS
         "namespace": "plugins.moby",
-        "root": "/run/pluginexec",
+        "root": "/var/lib/pluginexec",
+        "state": "/run/pluginexec",
         "debug": "False",
         "log_format": "text",
     }
@@ -98,18 +111,21 @@ def test_globals_come_from_the_environment_and_the_command_line_beats_it(
     probe: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = {"ADDRESS": "/e.sock", "NAMESPACE": "env", "ROOT": "/env", "DEBUG": "1", "LOG_FORMAT": "json"}
+    env["STATE"] = "/env-state"
     for name, value in env.items():
         monkeypatch.setenv(f"PLUGINEXEC_{name}", value)
     assert settings_of(probe) == {
         "address": "/e.sock",
         "namespace": "env",
         "root": "/env",
+        "state": "/env-state",
         "debug": "True",
         "log_format": "json",
     }
-    given = settings_of(probe, "-a", "/a.sock", "-n", "given", "--root", "/given", "--log-format", "text")
-    assert [given[name] for name in ("address", "namespace", "root", "log_format")] == [
-        *("/a.sock", "given", "/given", "text"),
+    roots = ("--root", "/given", "--state", "/given-state")
+    given = settings_of(probe, "-a", "/a.sock", "-n", "given", *roots, "--log-format", "text")
+    assert [given[name] for name in ("address", "namespace", "root", "state", "log_format")] == [
+        *("/a.sock", "given", "/given", "/given-state", "text"),
     ]
 
 

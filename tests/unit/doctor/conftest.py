@@ -10,6 +10,7 @@ import pytest
 from pluginexec import PLUGIN_NAMESPACE, Remote
 from pluginexec.daemon.target import Target
 from tests.support.embedded import NOBODY, short_root
+from tests.support.layouts import one_directory
 
 
 @pytest.fixture
@@ -21,10 +22,10 @@ def root() -> Iterator[Path]:
 @pytest.fixture
 def target(root: Path) -> Target:
     """A host whose containerd is listening."""
-    return Target(NOBODY, PLUGIN_NAMESPACE, root, Remote(NOBODY))
+    return Target(NOBODY, PLUGIN_NAMESPACE, one_directory(root), Remote(NOBODY))
 
 
 @pytest.fixture
 def nowhere(root: Path) -> Target:
     """A host without a containerd."""
-    return Target(NOBODY, PLUGIN_NAMESPACE, root, None)
+    return Target(NOBODY, PLUGIN_NAMESPACE, one_directory(root), None)

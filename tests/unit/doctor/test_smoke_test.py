@@ -11,6 +11,7 @@ from pluginexec.doctor import smoke_test
 from pluginexec.doctor.check import FAILURE, WARNING
 from pluginexec.doctor.smoke_test import NotTried, run_tiny_plugin
 from tests.support.embedded import NOBODY
+from tests.support.layouts import one_directory
 
 
 def test_where_there_is_no_program_or_no_place_for_it_it_is_not_tried(
@@ -18,11 +19,11 @@ def test_where_there_is_no_program_or_no_place_for_it_it_is_not_tried(
 ) -> None:
     monkeypatch.setattr(smoke_test, "tiny_program", lambda machine: None)
     with pytest.raises(NotTried, match="no tiny program for"):
-        run_tiny_plugin(NOBODY, root)
+        run_tiny_plugin(NOBODY, one_directory(root))
     monkeypatch.undo()
     monkeypatch.setattr(smoke_test, "_can_execute", lambda directory: False)
     with pytest.raises(NotTried, match="allows programs to be executed"):
-        run_tiny_plugin(NOBODY, root)
+        run_tiny_plugin(NOBODY, one_directory(root))
     assert not list(root.iterdir())
 
 

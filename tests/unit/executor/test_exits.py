@@ -22,7 +22,8 @@ from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProces
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import End, SupervisedPlugin
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import PluginFiles, Root
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.streams.streams import Streams
 from pluginexec.types import EventInfo, ExitStatus, Task, TaskState
 from tests.support.harness import PATIENCE, wait_until
@@ -35,6 +36,8 @@ STOPPED = Task("x", PID, TaskState.STOPPED)
 
 class Fakes:
     """Client, lifecycle, streams and handler in one: all write to one journal; what ``raises`` names, fails."""
+
+    bytes_read = 0
 
     def __init__(self, files: PluginFiles) -> None:
         self.files = files

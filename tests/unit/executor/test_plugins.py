@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from pluginexec import root as root_module
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from pluginexec.executor import plugins as table_module
 from pluginexec.executor.plugins import PluginTable, State, SupervisedPlugin
 from pluginexec.linux.pidfd import InitProcess
-from pluginexec.root import Root
+from pluginexec.root.root import Root
 from pluginexec.types import EventInfo, ExitStatus
 from tests.support.harness import PATIENCE, wait_until
 
@@ -383,7 +382,7 @@ def test_closing_does_not_return_what_ends_already(table: PluginTable, alive: Su
 @pytest.fixture
 def old_exit(root: Root, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make exit records that are too old to be kept."""
-    monkeypatch.setattr(root_module, "EXITS_KEPT", 1)
+    monkeypatch.setattr("pluginexec.root.root.EXITS_KEPT", 1)
     monkeypatch.setattr(table_module, "_EXITS_BETWEEN_CLEANUPS", 2)
 
     def make(id: str, mtime: int = 1) -> None:

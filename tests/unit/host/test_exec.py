@@ -19,6 +19,7 @@ from pluginexec.host.exec import Exec
 from pluginexec.host.records import Record, Records
 from pluginexec.linux.pidfd import start_seconds
 from pluginexec.oci.default_spec import default_spec
+from tests.support.layouts import one_directory
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def spec(tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def records(tmp_path: Path, spec: dict[str, Any]) -> Records:
     """Records of one plugin, whose process is that of the tests."""
-    records = Records(tmp_path / "root")
+    records = Records(one_directory(tmp_path / "root"))
     record = Record(
         "x", datetime.now(timezone.utc), "/no/such/socket", "ns", ["its", "own"], runtime="/no/such/runtime"
     )

@@ -17,6 +17,7 @@ from pluginexec.host.history import ACTIONS, remembered, told
 from pluginexec.host.records import Record, Records, State
 from pluginexec.host.timestamps import nanoseconds
 from pluginexec.types import EventInfo, EventType
+from tests.support.layouts import one_directory
 
 BEGAN = datetime(2026, 11, 24, 1, 2, 3, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)
@@ -29,7 +30,7 @@ def record(id: str = "p", created_at: datetime = BEGAN - 9 * SECOND) -> Record:
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "root")
+    return Records(one_directory(tmp_path / "root"))
 
 
 @pytest.fixture

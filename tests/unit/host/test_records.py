@@ -5,28 +5,31 @@ Real: the files, the locks (of another process too), and the processes that stat
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from pluginexec import root
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied, Unknown
 from pluginexec.host.records import Record, Records, State, hold_process, is_alive
+from pluginexec.linux import locks
+from pluginexec.linux.locks import take_lock
 from pluginexec.linux.pidfd import start_seconds
-from pluginexec.root import take_lock
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 
 NOW = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc)
 
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "root")
+    return Records(one_directory(tmp_path / "root"))
 
 
 def record(id: str, **changes: object) -> Record:
@@ -81,7 +84,7 @@ def test_of_twenty_that_create_one_id_at_once_one_succeeds(records: Records) -> 
     made, barrier = [], threading.Barrier(20)
 
     def create() -> None:
-        own = Records(records.root)
+        own = Records(records.layout)
         barrier.wait()
         try:
             own.create(record("one"), {})
@@ -99,14 +102,14 @@ def test_of_twenty_that_create_one_id_at_once_one_succeeds(records: Records) -> 
 
 def test_the_directories_are_ours_alone(records: Records) -> None:
     records.create(record("one"), {})
-    for path in (records.root, records.root / "plugins", records.directory("one")):
+    for path in (records.layout.root, records.layout.root / "plugins", records.directory("one")):
         assert path.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidArgument, match="file"):
-        Records(tmp_path / "file" / "root").create(record("one"), {})
+        Records(one_directory(tmp_path / "file" / "root")).create(record("one"), {})
 
 
 def test_ids_are_listed_last_created_first(records: Records) -> None:
@@ -114,6 +117,18 @@ def test_ids_are_listed_last_created_first(records: Records) -> None:
         records.create(record(id), {})
         os.utime(records.directory(id) / "plugin.json", ns=(number, number))
     assert records.ids() == ["c", "a", "b"]
+
+
+def test_ids_that_may_not_be_listed_are_not_none(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(path: str | Path) -> NoReturn:
+        raise OSError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, deny)
+    with pytest.raises(PermissionDenied, match=r"^permission denied: "):
+        records.ids()
+    with pytest.raises(PermissionDenied, match=r"^permission denied: "):
+        records.resolve("x")
 
 
 def test_a_root_that_is_not_there_has_no_ids(records: Records) -> None:
@@ -140,7 +155,7 @@ def test_a_record_that_is_removed_is_gone_with_all_its_files(records: Records) -
     records.create(record("one"), {})
     (records.directory("one") / "one-json.log").touch()
     records.remove("one")
-    assert list((records.root / "plugins").iterdir()) == []
+    assert list((records.layout.root / "plugins").iterdir()) == []
     for read in (records.record, records.state, records.spec):
         with pytest.raises(NotFound):
             read("one")
@@ -167,8 +182,9 @@ def test_a_process_that_is_killed_lets_go_of_the_lock(records: Records) -> None:
     records.create(record("one"), {})
     script = f"""
 from pluginexec.host.records import Records
+from pluginexec.root.layout import Layout
 import sys
-with Records({str(records.root)!r}).lock("one"):
+with Records(Layout.of({str(records.layout.root)!r}, {str(records.layout.state)!r})).lock("one"):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -204,7 +220,7 @@ def test_who_waited_for_the_lock_of_a_plugin_that_was_removed_is_told(
             found.append(error)
 
     with records.lock("one"):
-        monkeypatch.setattr(root, "take_lock", try_lock)
+        monkeypatch.setattr(locks, "take_lock", try_lock)
         thread = threading.Thread(target=wait)
         thread.start()
         assert tried.wait(PATIENCE)

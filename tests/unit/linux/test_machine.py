@@ -59,10 +59,10 @@ def test_the_nearest_directory_that_is_there_is_found(tmp_path: Path) -> None:
     assert machine.existing_parent(tmp_path / "a/b") == machine.existing_parent(tmp_path) == tmp_path
 
 
-def test_serve_runs_while_its_socket_is_bound(tmp_path: Path) -> None:
-    assert not machine.serve_runs(tmp_path)
+def test_a_datagram_socket_listens_while_it_is_bound(tmp_path: Path) -> None:
+    assert not machine.listens(tmp_path / "serve.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "serve.sock"))
-        assert machine.serve_runs(tmp_path)
-    assert not machine.serve_runs(tmp_path)  # the file is still there
-    assert not machine.serve_runs(tmp_path / ("x" * 200))
+        assert machine.listens(tmp_path / "serve.sock")
+    assert not machine.listens(tmp_path / "serve.sock")  # the file is still there
+    assert not machine.listens(tmp_path / ("x" * 200))

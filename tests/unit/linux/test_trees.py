@@ -109,3 +109,10 @@ def test_a_tree_that_is_deeper_than_a_path_is_listed_as_far_as_paths_reach(deep:
     (deep / "file").touch()
     nest(deep, 3000)
     assert list(trees.files_below(deep)) == [deep / "file"]
+
+
+@pytest.mark.parametrize("name", ["rmtree", "copytree", "os.walk(", ".rglob("])
+def test_no_module_has_another_way(name: str) -> None:
+    package = Path(trees.__file__).parents[1]
+    users = [str(path) for path in trees.files_below(package) if path.suffix == ".py" and name in path.read_text()]
+    assert users == []

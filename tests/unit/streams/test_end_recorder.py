@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from pluginexec import ExitStatus, JsonFile
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams import end_recorder
 from tests.support.fleet import KERNEL_TELLS_CODES
 from tests.support.harness import wait_until

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pluginexec import InvalidArgument, JsonFile
-from pluginexec.root import PluginFiles
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.sinks import Sink, check_sink
 from pluginexec.streams.streams import Streams
 from tests.support.harness import Buffer, held_descriptors

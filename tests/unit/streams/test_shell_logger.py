@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 import pytest
 
-from pluginexec.root import take_lock
+from pluginexec.linux.locks import take_lock
 from pluginexec.streams.shell_logger import logger_arguments, redirect_to_fifo, redirect_to_file
 from tests.support.harness import PATIENCE, wait_until
 

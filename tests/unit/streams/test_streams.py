@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
-from pluginexec.root import PluginFiles, take_lock
+from pluginexec.linux.locks import take_lock
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams import streams as module
 from pluginexec.streams.shell_logger import NO_LOGGER
 from pluginexec.streams.sinks import Sink, check_sink
@@ -456,7 +457,7 @@ def test_a_path_that_cannot_be_opened_leaves_no_descriptor_and_no_lock(files: Pl
 def test_a_plugin_that_somebody_else_reads_is_refused_and_nothing_is_left(
     files: PluginFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pluginexec.root._ATTACH_TIMEOUT", 0.05)
+    monkeypatch.setattr("pluginexec.root.plugin_files._ATTACH_TIMEOUT", 0.05)
     other = Streams.create(files, Buffer(), None)
     before = held_descriptors()
     with pytest.raises(FailedPrecondition, match="locked"):

@@ -10,7 +10,7 @@ import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_enabled
-from pluginexec.cli.output import put
+from pluginexec.cli.output import put, writing
 from pluginexec.cli.progress import progress
 from pluginexec.cli.templates import to_json
 from pluginexec.errors import InvalidArgument
@@ -32,13 +32,15 @@ def command(settings: Settings, name: str, method: str, body: str | None, timeou
     METHOD is for example VolumeDriver.Create; JSON is its argument, such as '{"Name": "data"}', or '-' to read it from
     stdin. If the answer has a non-empty Err, the command fails with that text.
     """
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     name = host.store.resolve(name)
     parsed = _parse(sys.stdin.read() if body == "-" else body)
     with progress(f"calling {method}"):
         answer = host.call(name, method, parsed, timeout)
     if isinstance(answer, bytes):  # a stream, such as that of LogDriver.ReadLogs
-        sys.stdout.buffer.write(answer)
+        with writing():
+            sys.stdout.buffer.write(answer)
+            sys.stdout.buffer.flush()
     else:
         put(to_json(answer))
 

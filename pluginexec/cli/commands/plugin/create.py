@@ -8,6 +8,7 @@ import click
 
 from pluginexec.cli.create_options import log_opt_option, pairs, restart_option
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, check_options
 from pluginexec.host.managed.store import Managed, ManagedStore, check_name
@@ -42,5 +43,5 @@ def command(
     parse_policy(restart)
     managed = Managed(name, datetime.now(timezone.utc), restart, log_driver, options)
     with progress(f"creating {name}"):
-        ManagedStore(settings.root).create(managed, source)
-    click.echo(name)
+        ManagedStore(settings.layout).create(managed, source)
+    put(name)

@@ -6,6 +6,7 @@ import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_enabled
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.host.managed.manager import DISABLE_TIMEOUT, ManagedHost
 
@@ -26,7 +27,7 @@ def command(settings: Settings, name: str, timeout: float) -> None:
 
     What it has mounted for the host is unmounted. Its log stays for 'pluginexec plugin logs'.
     """
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     with progress(f"disabling {name}"):
         host.disable(host.store.resolve(name), timeout)
-    click.echo(name)
+    put(name)

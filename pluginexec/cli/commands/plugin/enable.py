@@ -6,6 +6,7 @@ import click
 
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_disabled
+from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
 from pluginexec.host.managed.manager import ENABLE_TIMEOUT, ManagedHost
 
@@ -23,7 +24,7 @@ def command(settings: Settings, name: str, timeout: float) -> None:
     It keeps running without a process of pluginexec. If it ends before it answers, or does not answer in time, the
     command fails and says why; only the log of the plugin is left then.
     """
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     with progress(f"enabling {name}"):
         host.enable(host.store.resolve(name), settings.address, settings.namespace, timeout)
-    click.echo(name)
+    put(name)

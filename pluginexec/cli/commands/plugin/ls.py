@@ -10,7 +10,7 @@ import click
 from pluginexec.cli.errors import show_error
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import human_status
-from pluginexec.cli.output import format_option, print_rows
+from pluginexec.cli.output import format_option, print_rows, put
 from pluginexec.errors import InvalidArgument, NotFound, PluginExecError
 from pluginexec.host.managed.manager import ManagedHost
 from pluginexec.host.managed.views import managed_view
@@ -39,7 +39,7 @@ _LONGEST_DESCRIPTION = 20
 def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str) -> int:
     """List managed plugins. A plugin is enabled if it runs and has answered to Plugin.Activate."""
     tests = parse_filters(filters)
-    host = ManagedHost(settings.root)
+    host = ManagedHost(settings.layout)
     rows, code = [], 0
     for name in host.store.names():
         try:
@@ -53,7 +53,7 @@ def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str,
             rows.append(row)
     if quiet:
         for row in rows:
-            click.echo(row["name"])
+            put(row["name"])
         return code
     for row in rows:
         times = {key: row[key] for key in ("started_at", "finished_at", "exit_code")}

@@ -22,6 +22,7 @@ from pluginexec.host.managed.store import Managed
 from pluginexec.host.records import is_alive
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.probe import environment
 
@@ -44,7 +45,8 @@ KILLED = """if True:
     setattr(owner, name, dying)
     from pluginexec.host.managed.manager import ManagedHost
     from pluginexec.host.managed.store import Managed
-    host = ManagedHost(root)
+    from pluginexec.root.layout import Layout
+    host = ManagedHost(Layout.of(root, root))
     exec(work)
 """
 
@@ -52,7 +54,7 @@ KILLED = """if True:
 @pytest.fixture
 def host(clean_namespace: None, root_dir: Path) -> Iterator[ManagedHost]:
     """The managed plugins of the test's root."""
-    yield ManagedHost(root_dir)
+    yield ManagedHost(one_directory(root_dir))
     unmount_below(root_dir)
 
 
@@ -65,7 +67,7 @@ def name(host: ManagedHost, id: str, tmp_path: Path) -> str:
 
 def run_killed(host: ManagedHost, when: str, function: str, work: str) -> None:
     """Do some work in a process that is killed before or after it calls a function."""
-    argv = [sys.executable, "-c", KILLED, when, function, str(host.store.root), work]
+    argv = [sys.executable, "-c", KILLED, when, function, str(host.store.layout.root), work]
     done = subprocess.run(argv, env=environment(), capture_output=True, timeout=2 * PATIENCE, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -73,8 +75,8 @@ def run_killed(host: ManagedHost, when: str, function: str, work: str) -> None:
 def assert_gone(host: ManagedHost, name: str) -> None:
     """See that a plugin that was removed has left nothing."""
     assert host.store.names() == host.host.records.ids() == []
-    assert [path.name for path in (host.store.root / "managed").iterdir()] == [".lock"]
-    assert not mount_points_below(host.store.root)
+    assert [path.name for path in (host.store.layout.root / "managed").iterdir()] == [".lock"]
+    assert not mount_points_below(host.store.layout.root)
 
 
 ENABLING = [
@@ -124,7 +126,7 @@ def test_what_was_killed_while_it_enabled_a_plugin_can_be_taken_back(
         with pytest.raises(FailedPrecondition, match="already disabled"):
             host.disable(name)
     assert not is_alive(host.host.records.state(name))
-    assert not mount_points_below(host.store.root)
+    assert not mount_points_below(host.store.layout.root)
     host.remove(name)
     assert_gone(host, name)
 
@@ -143,7 +145,7 @@ def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
     run_killed(host, when, function, f"host.disable({name!r})")
     host.disable(name)
     assert not is_alive(host.host.records.state(name))
-    assert not mount_points_below(host.store.root)
+    assert not mount_points_below(host.store.layout.root)
     assert host.store.implements(name) is None
     host.remove(name)
     assert_gone(host, name)
@@ -153,7 +155,7 @@ def test_what_was_killed_while_it_disabled_a_plugin_is_finished_by_the_next(
     ("when", "function"),
     [
         ("before", "pluginexec.host.managed.store.ManagedStore.remove"),
-        ("before", "pluginexec.host.managed.store._remove_tree"),
+        ("before", "pluginexec.host.managed.store._discard"),
     ],
 )
 def test_what_was_killed_while_it_removed_a_plugin_is_finished_by_the_next(

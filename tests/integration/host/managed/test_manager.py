@@ -25,6 +25,7 @@ from pluginexec.host.managed.store import Managed
 from pluginexec.host.records import is_alive
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from tests.support.harness import PATIENCE, wait_until
+from tests.support.layouts import one_directory
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.plugins import Plugins
 from tests.support.serving import Serving
@@ -37,7 +38,7 @@ Serve = Callable[[], Serving]
 @pytest.fixture
 def host(clean_namespace: None, root_dir: Path) -> Iterator[ManagedHost]:
     """The managed plugins of the test's root; what they have mounted goes before the root does."""
-    yield ManagedHost(root_dir)
+    yield ManagedHost(one_directory(root_dir))
     unmount_below(root_dir)
 
 
@@ -86,7 +87,7 @@ def assert_nothing_is_left(host: ManagedHost, name: str) -> None:
     """See that a plugin does not run, and that its socket and its mounts are gone."""
     assert not is_alive(host.host.records.state(name))
     assert not host.store.files(name).directories.exec_dir.exists()
-    assert not mount_points_below(host.store.root)
+    assert not mount_points_below(host.store.layout.root)
     assert host.store.implements(name) is None
 
 
@@ -301,7 +302,7 @@ def test_an_enabled_plugin_is_removed_only_by_force(host: ManagedHost, create: C
     assert is_alive(host.host.records.state(name))
     host.remove(name, force=True)
     assert host.store.names() == host.host.records.ids() == []
-    assert not mount_points_below(host.store.root)
+    assert not mount_points_below(host.store.layout.root)
 
 
 def test_a_plugin_of_that_id_that_is_not_managed_is_left_alone(
@@ -329,9 +330,9 @@ def test_a_program_that_uses_its_name_on_the_same_root_does_not_remove_its_files
 def test_the_path_of_its_socket_may_be_longer_than_the_kernel_takes(
     clean_namespace: None, containerd: Containerd, tmp_path: Path, id: str
 ) -> None:
-    host = ManagedHost(tmp_path / ("long" * 30))
+    host = ManagedHost(one_directory(tmp_path / ("long" * 30)))
     host.store.create(Managed(id, datetime.now(timezone.utc)), make_bundle(tmp_path / "bundle", "volume"))
     host.enable(id, containerd.address, PLUGIN_NAMESPACE)
     assert volumes(host, id) == NONE
     host.remove(id, force=True)
-    assert not mount_points_below(host.store.root)
+    assert not mount_points_below(host.store.layout.root)

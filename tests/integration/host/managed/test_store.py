@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pluginexec.host.managed.store import Managed, ManagedStore
 from pluginexec.linux.mounts import mount_points_below, unmount_below
+from tests.support.layouts import one_directory
 from tests.support.managed_plugins.bundles import make_bundle
 
 
 def test_what_is_mounted_in_a_plugin_is_not_deleted_with_it(root_dir: Path, tmp_path: Path) -> None:
-    store, vol = ManagedStore(root_dir), "vol"
+    store, vol = ManagedStore(one_directory(root_dir)), "vol"
     store.create(Managed(vol, datetime.now(timezone.utc)), make_bundle(tmp_path / "bundle", "volume"))
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -27,7 +28,7 @@ def test_what_is_mounted_in_a_plugin_is_not_deleted_with_it(root_dir: Path, tmp_
         with store.changing(vol):
             store.remove(vol)
         assert [path.name for path in (root_dir / "managed").iterdir()] == [".lock"]
-        assert not mount_points_below(store.root)
+        assert not mount_points_below(store.layout.root)
     finally:
-        unmount_below(store.root)
+        unmount_below(store.layout.root)
     assert (precious / "file").exists()

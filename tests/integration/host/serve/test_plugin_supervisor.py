@@ -32,7 +32,7 @@ class Kept:
     def __init__(self, plugins: Plugins, **changes: Any) -> None:
         self.plugins = plugins
         self.id = plugins.run(**changes)
-        self.executors = Executors(plugins.records.root, lambda id: self.supervisor.wake())
+        self.executors = Executors(plugins.host.layout, lambda id: self.supervisor.wake())
         self.supervisor = PluginSupervisor(
             plugins.host, self.id, self.executors, lambda: None, at_start=False, patience=0.0
         )

@@ -20,9 +20,10 @@ from pluginexec.host.managed import store as managedstore
 from pluginexec.host.managed.store import Managed, ManagedStore, check_name
 from pluginexec.host.records import Record, Records
 from pluginexec.linux import trees
-from pluginexec.root import await_lock, take_lock
+from pluginexec.linux.locks import await_lock, take_lock
 from tests.support.deep import deep_directory, nest
 from tests.support.harness import PATIENCE
+from tests.support.layouts import one_directory
 from tests.support.managed_plugins.bundles import make_bundle
 
 NOW = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc)
@@ -30,7 +31,7 @@ NOW = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc)
 
 @pytest.fixture
 def store(root_dir: Path) -> ManagedStore:
-    return ManagedStore(root_dir)
+    return ManagedStore(one_directory(root_dir))
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def vol(store: ManagedStore, bundle: Path) -> str:
 
 def left(store: ManagedStore) -> list[str]:
     """What is in the directory of all, but for the lock."""
-    return sorted(path.name for path in (store.root / "managed").glob("*") if path.is_dir())
+    return sorted(path.name for path in (store.layout.root / "managed").glob("*") if path.is_dir())
 
 
 def test_a_plugin_comes_back_as_it_was_created(store: ManagedStore, bundle: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_name_that_is_taken_is_refused_and_its_plugin_untouched(
         store.create(Managed(vol, NOW), other)
     assert store.config(vol).socket == "volume.sock"
     assert left(store) == ["vol"]
-    Records(store.root).create(Record("plain", NOW, "/a", "n", ["true"]), {})
+    Records(store.layout).create(Record("plain", NOW, "/a", "n", ["true"]), {})
     with pytest.raises(AlreadyExists, match="this id belongs to a plugin that is not managed"):
         store.create(Managed("plain", NOW), other)
     assert left(store) == ["vol"]
@@ -111,7 +112,7 @@ def test_of_two_that_create_one_name_at_the_same_time_one_does(store: ManagedSto
 def test_what_a_killed_command_has_left_goes_and_what_is_being_made_stays(
     store: ManagedStore, bundle: Path, vol: str
 ) -> None:
-    managed = store.root / "managed"
+    managed = store.layout.root / "managed"
     for name in (".killed", ".early", ".busy"):
         (managed / name / "bundle").mkdir(parents=True)
     (managed / ".killed" / "lock").touch()
@@ -134,7 +135,7 @@ def test_nothing_is_deleted_while_something_stays_mounted(
         store.remove(vol)
     assert "something is still mounted below" in caplog.text
     (remains,) = left(store)
-    assert (store.root / "managed" / remains / "bundle" / "config.json").exists()
+    assert (store.layout.root / "managed" / remains / "bundle" / "config.json").exists()
     monkeypatch.undo()
     store._remove_drafts()
     assert left(store) == []
@@ -142,7 +143,7 @@ def test_nothing_is_deleted_while_something_stays_mounted(
 
 def test_a_deep_tree_of_one_plugin_stops_no_command(bundle: Path) -> None:
     with deep_directory() as root:
-        store = ManagedStore(root)
+        store = ManagedStore(one_directory(root))
         for name in ("deep", "other"):
             store.create(Managed(name, NOW), bundle)
         for inner in ("bundle/rootfs", "exec", "propagated-mount"):
@@ -185,8 +186,8 @@ def test_what_cannot_be_removed_stops_no_command_and_is_logged_once(
 def test_while_a_draft_is_removed_other_commands_go_on(
     store: ManagedStore, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (store.root / "managed" / ".killed").mkdir(parents=True)
-    (store.root / "managed" / ".killed" / "lock").touch()
+    (store.layout.root / "managed" / ".killed").mkdir(parents=True)
+    (store.layout.root / "managed" / ".killed" / "lock").touch()
     seen = list[object]()
 
     def slow(path: Path) -> bool:
@@ -206,7 +207,7 @@ def test_while_a_draft_is_removed_other_commands_go_on(
 def test_one_at_a_time_changes_a_plugin(store: ManagedStore, vol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managedstore, "_LOCK_TIMEOUT", 0.0)
     said = pytest.raises(DeadlineExceeded, match="another process is at work on it")
-    with store.changing(vol), said, ManagedStore(store.root).changing(vol):
+    with store.changing(vol), said, ManagedStore(store.layout).changing(vol):
         pass
 
 

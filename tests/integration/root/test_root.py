@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pluginexec.errors import InvalidArgument, PermissionDenied
-from pluginexec.root import Root
+from pluginexec.root.root import Root
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     """A file system that cannot be written to, not even by root."""
     directory = tmp_path / "ro"
     directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "pluginexec-test", directory], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=700", "pluginexec-test", directory], check=True)
     yield directory
     subprocess.run(["umount", directory], check=True)
 

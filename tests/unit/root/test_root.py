@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import root as root_module
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PermissionDenied, PluginExecError, Unavailable
-from pluginexec.root import PluginFiles, Root, take_lock
+from pluginexec.linux.locks import take_lock
+from pluginexec.root.plugin_files import PluginFiles
+from pluginexec.root.root import Root
 from pluginexec.types import ExitStatus
 from tests.support.shortages import few_descriptors
 
@@ -78,15 +79,17 @@ def test_a_second_root_on_the_same_directory_is_refused_until_the_first_is_close
     new_root(root.path)
 
 
-def test_the_lock_holds_against_a_link_to_the_same_directory(root: Root, tmp_path: Path) -> None:
+def test_the_lock_holds_against_a_path_through_a_link(root: Root, tmp_path: Path) -> None:
     link = tmp_path / "link"
-    link.symlink_to(root.path)
+    link.symlink_to(root.path.parent)
     with pytest.raises(FailedPrecondition, match="is in use"):
-        Root(link)
+        Root(link / root.path.name)
 
 
 def test_another_process_holds_the_root_until_it_dies(new_root: NewRoot, root_dir: Path) -> None:
-    script = "import sys; from pluginexec.root import Root; r = Root(sys.argv[1]); print('held', flush=True); input()"
+    script = (
+        "import sys; from pluginexec.root.root import Root; r = Root(sys.argv[1]); print('held', flush=True); input()"
+    )
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", script, str(root_dir)]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": os.pathsep.join(sys.path)}) as other:
@@ -198,7 +201,7 @@ def test_files_that_cannot_be_made_raise_an_error_of_the_tree(files: PluginFiles
     files.remove()
     files.directory.parent.rmdir()
     files.directory.parent.write_text("a file in its place")
-    with pytest.raises(InvalidArgument, match="cannot be made"):
+    with pytest.raises(InvalidArgument, match="cannot be used: Not a directory"):
         files.make({})
 
 
@@ -306,11 +309,11 @@ def test_a_record_that_cannot_be_written_whole_leaves_the_old_one(
 ) -> None:
     files.write_exit(STATUS)
 
-    def tear(path: Path, text: str, **_: object) -> None:
+    def tear(path: Path, text: str) -> None:
         path.write_bytes(text[:9].encode())
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", tear)
+    monkeypatch.setattr("pluginexec.root.plugin_files.write_plain", tear)
     with pytest.raises(OSError, match="no space"):
         files.write_exit(ExitStatus(0, STATUS.exited_at, 1))
     assert files.read_exit() == STATUS
@@ -339,7 +342,7 @@ def test_what_ctr_left_among_the_files_is_removed_too(files: PluginFiles) -> Non
 
 
 def test_no_exit_record_is_old_that_cannot_be_looked_at(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(root_module, "EXITS_KEPT", 1)
+    monkeypatch.setattr("pluginexec.root.root.EXITS_KEPT", 1)
     for id in ("x", "y"):
         root.plugin(id).write_exit(STATUS)
     with few_descriptors(0):
@@ -350,7 +353,7 @@ def test_no_exit_record_is_old_that_cannot_be_looked_at(root: Root, monkeypatch:
 def test_the_newest_exit_records_are_kept_though_the_clock_is_set_back(
     new_root: NewRoot, root_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(root_module, "EXITS_KEPT", 2)
+    monkeypatch.setattr("pluginexec.root.root.EXITS_KEPT", 2)
     now = time.time_ns()
     first = new_root(root_dir)
     for id in ("a", "b"):
@@ -366,7 +369,7 @@ def test_the_newest_exit_records_are_kept_though_the_clock_is_set_back(
 
 
 def test_the_newest_exit_records_are_kept(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(root_module, "EXITS_KEPT", 3)
+    monkeypatch.setattr("pluginexec.root.root.EXITS_KEPT", 3)
     for age, id in enumerate(["new", "b", "newer", "a", "z"]):
         files = root.plugin(id)
         files.write_exit(STATUS)
@@ -410,7 +413,7 @@ def test_who_holds_the_attach_lock_for_an_instant_is_waited_for(
 def test_who_goes_on_holding_the_attach_lock_is_not_waited_for_without_end(
     files: PluginFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(root_module, "_ATTACH_TIMEOUT", 0.05)
+    monkeypatch.setattr("pluginexec.root.plugin_files._ATTACH_TIMEOUT", 0.05)
     other = take_lock(files.attached)
     assert other is not None
     with pytest.raises(FailedPrecondition, match="is locked by another process"):
