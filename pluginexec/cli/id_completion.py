@@ -58,10 +58,11 @@ def _ids(
 def _plugins(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, bool]]:
     """Yield the ids with this prefix, and whether each is running."""
     from pluginexec.errors import PluginExecError
-    from pluginexec.host.records import Records, is_alive
+    from pluginexec.host.programs import AllRecords
+    from pluginexec.host.records import is_alive
 
-    records = Records(_layout(ctx))
-    for id in records.ids():
+    records = AllRecords(_layout(ctx))
+    for id in records.all_ids():
         if id.startswith(incomplete):
             try:
                 state = records.state(id)

@@ -25,6 +25,7 @@ from typing import BinaryIO, Protocol, TypeAlias, TypeVar
 
 from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable, Unknown
+from pluginexec.linux.forks import spawning
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def _start(argv: Sequence[str], stderr: int) -> subprocess.Popen[bytes]:
 
 def _popen(argv: Sequence[str], stderr: int) -> subprocess.Popen[bytes]:
     # With pipes of our own: Python 3.10's Popen forgets those that it has made when it runs out of descriptors.
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+    with spawning, contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
         null = its.enter_context(open(os.devnull, "rb"))
         out, its_out = _pipe(ours, its)
         err, its_err = _pipe(ours, its) if stderr == subprocess.PIPE else (None, None)

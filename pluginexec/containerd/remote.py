@@ -12,6 +12,8 @@ from pluginexec.errors import InvalidArgument, Unavailable, shown
 from pluginexec.validation import check_namespace
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
+ADDRESS_VARIABLE = "CONTAINERD_ADDRESS"
+"""The environment variable for another one; ``ctr`` reads it too."""
 DEFAULT_TIMEOUT = 30.0
 """Seconds that one command may take, unless it is told otherwise."""
 LONGEST_TIMEOUT = 1e6
@@ -19,15 +21,24 @@ LONGEST_TIMEOUT = 1e6
 
 
 def _address_from_environment() -> str:
-    # ctr reads this variable too; an empty one counts as unset there.
-    return os.environ.get("CONTAINERD_ADDRESS") or DEFAULT_ADDRESS
+    # An empty one counts as unset, as in ctr.
+    return os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+
+
+def _absolute(address: str) -> str:
+    # ctr 2.x takes a relative path for a URL.
+    try:
+        return address if os.path.isabs(address) else os.path.abspath(address)
+    except OSError as error:
+        raise InvalidArgument(f"address {address!r} is relative to a directory that is gone") from error
 
 
 @dataclass(frozen=True)
 class Remote:
     """A containerd, and the commands that talk to it.
 
-    - ``address``: the path of its socket; by default ``$CONTAINERD_ADDRESS``, else ``/run/containerd/containerd.sock``;
+    - ``address``: the path of its socket, which is made absolute; by default ``$CONTAINERD_ADDRESS``, else
+      ``/run/containerd/containerd.sock``;
     - ``ctr``: the ``ctr`` to run, a name on the ``PATH`` or a path;
     - ``runtime``: the OCI runtime, a name (``runc``, ``crun``) or a path; ``None`` leaves the choice to containerd,
       whose own default is ``runc``;
@@ -50,6 +61,7 @@ class Remote:
         if "://" in self.address:
             # ctr takes the whole of "unix:///x" for a path, and then waits for it.
             raise InvalidArgument(f"address {self.address!r} has a scheme; ctr wants the bare path of the socket")
+        object.__setattr__(self, "address", _absolute(self.address))
         for name, value in (("ctr", self.ctr), ("runtime", self.runtime or "runc")):
             if not isinstance(value, (str, os.PathLike)):
                 raise InvalidArgument(f"{name} {shown(value)} is neither a name nor a path")

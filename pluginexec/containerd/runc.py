@@ -27,6 +27,7 @@ from pluginexec.containerd.ctr import clean_environment
 from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound
 from pluginexec.linux.files import file_error
+from pluginexec.linux.forks import spawning
 from pluginexec.linux.poll import wait_readable
 from pluginexec.oci.options.container import absolute_workdir
 from pluginexec.oci.options.environment import changed_environment
@@ -132,16 +133,17 @@ class RuntimeExec:
         detach = subprocess.DEVNULL if self.command.detach else None
         argv = self._argv()
         try:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=streams,
-                stdout=detach or stdout,
-                stderr=detach or subprocess.PIPE,
-                env=clean_environment(),
-                # Ctrl-C would reach it twice: from the terminal, and from us. One that has taken over the terminal
-                # must stay, to learn of its size.
-                start_new_session=not self.command.terminal,
-            )
+            with spawning:
+                self._process = subprocess.Popen(
+                    argv,
+                    stdin=streams,
+                    stdout=detach or stdout,
+                    stderr=detach or subprocess.PIPE,
+                    env=clean_environment(),
+                    # Ctrl-C would reach it twice: from the terminal, and from us. One that has taken over the terminal
+                    # must stay, to learn of its size.
+                    start_new_session=not self.command.terminal,
+                )
         except OSError as error:
             raise self.failed(f"cannot run {argv[0]!r}: {error.strerror}", "install it, or see its path") from error
 

@@ -19,6 +19,7 @@ from pluginexec.daemon import launcher
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import FailedPrecondition
 from pluginexec.linux.files import file_error, open_plain
+from pluginexec.linux.forks import spawning
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.linux.poll import wait_readable
 
@@ -102,7 +103,7 @@ def spawn(binary: str, files: DaemonFiles) -> Child:
         output = open_plain(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise file_error(error, f"{str(files.log)!r} cannot be written") from error
-    with os.fdopen(output, "ab"):
+    with os.fdopen(output, "ab"), spawning:
         try:
             popen = subprocess.Popen(
                 argv,

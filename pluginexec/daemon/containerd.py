@@ -37,7 +37,7 @@ class Containerd:
 
     Raises ``InvalidArgument`` for a directory whose path is not UTF-8, or so long that the socket's exceeds 98 bytes;
     ``start`` raises ``InvalidArgument`` or ``PermissionDenied`` for one that is a link, or that other users can change.
-    Every method may be called from any thread.
+    Every method may be called from any thread. In a forked child ``stop`` and ``leave`` touch nothing of the parent's.
     """
 
     def __init__(
@@ -129,8 +129,7 @@ class Containerd:
         output is not read takes 12 s: containerd waits so long for its logger. What cannot be ended is logged. May be
         called again, and after a ``start`` that failed.
         """
-        supervisor = self._supervisor
-        if supervisor:
+        if supervisor := self._own_supervisor():
             self._stop(supervisor, end_tasks=not self._leave_tasks)
 
     def leave(self) -> None:
@@ -139,10 +138,17 @@ class Containerd:
         Its socket stays, and answers. One that is dead at this moment stays so; one that has not answered yet, because
         ``start`` is still at work, is ended. May be called again.
         """
-        supervisor = self._supervisor
-        if supervisor:
+        if supervisor := self._own_supervisor():
             supervisor.leave()
             self._forget(supervisor)
+
+    def _own_supervisor(self) -> Supervisor | None:
+        """Return the supervisor, if this process started it; a forked child lets go of its parent's."""
+        supervisor = self._supervisor
+        if supervisor and not supervisor.maker.is_this_process():
+            self._mutex, self._supervisor = threading.Lock(), None  # a thread of the parent's may have held the mutex
+            return None
+        return supervisor
 
     def _stop(self, supervisor: Supervisor, *, end_tasks: bool) -> None:
         supervisor.stop(end_tasks=end_tasks)

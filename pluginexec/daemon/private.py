@@ -1,18 +1,20 @@
 """The private containerd of a root: started by the first command that needs one, and left to the next.
 
-Where something listens on the chosen address, that is used, and nothing is started. Else it is the containerd under
-``STATE/containerd``, which runs until ``pluginexec daemon stop``: of two commands that want to start it the one that
-has the lock does, and the other waits for the socket.
+Where something listens on the chosen address, that is used, and nothing is started. An address that was given is never
+replaced by another: if nothing listens there, that is an error. Only instead of the machine's default the containerd
+under ``STATE/containerd`` is started, which runs until ``pluginexec daemon stop``: of two commands that want to start
+it the one that has the lock does, and the other waits for the socket.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterator
 
-from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
+from pluginexec.containerd.remote import ADDRESS_VARIABLE, DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
 from pluginexec.daemon.supervisor import STARTUP_TIMEOUT
@@ -27,6 +29,28 @@ _POLL = 0.02
 def choose(address: str | None) -> Remote:
     """Return the containerd that was asked for; ``None`` asks for ``$CONTAINERD_ADDRESS``, else the machine's."""
     return Remote() if address is None else Remote(address)
+
+
+def is_given(address: str | None) -> bool:
+    """Return whether somebody asked for one containerd, as ``address`` or in the environment."""
+    return address is not None or bool(os.environ.get(ADDRESS_VARIABLE))
+
+
+def not_listening(address: str | None) -> Unavailable:
+    """Return the error for an address that was given, and where nothing listens."""
+    source = f" (${ADDRESS_VARIABLE})" if address is None else ""
+    return Unavailable(
+        f"no containerd listens at {choose(address).address!r}{source}",
+        hint="start it, or name another; if no address is given, a private containerd is started where it is needed",
+    )
+
+
+def may_be_private(address: str | None, layout: Layout) -> bool:
+    """Return whether the private containerd may be used where nothing listens on the chosen address.
+
+    It may be for the default address, and if it is itself what was asked for.
+    """
+    return not is_given(address) or is_private(choose(address).address, layout)
 
 
 def private_files(layout: Layout) -> DaemonFiles:
@@ -52,14 +76,28 @@ def is_private(address: str, layout: Layout) -> bool:
         return False
 
 
-def ensure_running(address: str | None, layout: Layout) -> Remote:
-    """Return a containerd that listens: the chosen one, else the private one of the root, started where need be.
+def find_listening(address: str | None, layout: Layout) -> Remote | None:
+    """Return the containerd that ``ensure_running`` would use if it runs already; nothing is started."""
+    candidates = [choose(address)]
+    if may_be_private(address, layout):
+        with contextlib.suppress(InvalidArgument):  # its path is too long for a socket
+            candidates.append(Remote(private_address(layout)))
+    return next((each for each in candidates if each.listens()), None)
 
-    What is started is left running. Raises what ``Containerd`` and its ``start`` do, and ``Unavailable`` if another
-    process has the private one in its hands and it does not come up in time.
+
+def ensure_running(address: str | None, layout: Layout) -> Remote:
+    """Return a containerd that listens: the chosen one; instead of the default, the private one, started where need be.
+
+    What is started is left running. Raises what ``Containerd`` and its ``start`` do, and ``Unavailable`` if nothing
+    listens on an address that was given, or if another process has the private one in its hands and it does not come up
+    in time.
     """
     chosen = choose(address)
-    return chosen if chosen.listens() else ensure_private(layout, chosen.address)
+    if chosen.listens():
+        return chosen
+    if not may_be_private(address, layout):
+        raise not_listening(address)
+    return ensure_private(layout, chosen.address)
 
 
 def ensure_private(layout: Layout, instead_of: str = "") -> Remote:
@@ -93,6 +131,8 @@ def supervised(address: str | None, layout: Layout, patience: float = 0.0) -> It
     if chosen.listens() and not is_private(chosen.address, layout):
         yield chosen
         return
+    if not may_be_private(address, layout):
+        raise not_listening(address)
     containerd = private_containerd(layout)
     deadline = time.monotonic() + patience
     layout.make()

@@ -19,6 +19,7 @@ from pluginexec.daemon.child import INSTALL, OPERATION, Child, left_here, spawn
 from pluginexec.daemon.cleanup import delete_everything, kill_processes, sweep
 from pluginexec.daemon.files import DaemonFiles
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable
+from pluginexec.linux.forks import Maker
 from pluginexec.linux.poll import wait_readable
 from pluginexec.restart_policy import pause_before
 
@@ -58,6 +59,7 @@ class Supervisor:
         self._remote = remote
         self._binary = binary
         self._probe = dataclasses.replace(remote, timeout=_PROBE_TIMEOUT).new_client("default")
+        self.maker = Maker()
         self._mutex = threading.Lock()
         self._stopping = False
         self._sweep = False

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.private import choose, private_address
-from pluginexec.errors import PluginExecError
+from pluginexec.daemon.private import find_listening
 from pluginexec.root.layout import Layout
 
 
@@ -21,10 +20,5 @@ class Target:
 
     @classmethod
     def of(cls, address: str | None, namespace: str, layout: Layout) -> Target:
-        """Find a listening containerd: the chosen one, else the private one of the root."""
-        chosen = choose(address)
-        try:
-            candidates = (chosen, Remote(private_address(layout)))
-        except PluginExecError:  # check_socket reports it
-            candidates = (chosen, chosen)
-        return cls(address, namespace, layout, next((each for each in candidates if each.listens()), None))
+        """Find a listening containerd: the chosen one; where none was given, else the private one of the root."""
+        return cls(address, namespace, layout, find_listening(address, layout))

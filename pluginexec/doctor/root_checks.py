@@ -12,7 +12,7 @@ from pathlib import Path
 from pluginexec.cleanup.loggers import find_orphaned_loggers
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.versions import TESTED, series
-from pluginexec.daemon.private import choose, private_address, private_files
+from pluginexec.daemon.private import choose, may_be_private, not_listening, private_address, private_files
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.smoke_test import SCRATCH_PREFIX
@@ -35,6 +35,9 @@ def check_socket(target: Target) -> Check:
     """Check which containerd is used, and whether it answers."""
     chosen = choose(target.address).address
     if target.listening is None:
+        if not may_be_private(target.address, target.layout):
+            error = not_listening(target.address)
+            return Check("socket", FAILURE, error.message, error.hint or "")
         private = private_address(target.layout)  # raises if the path is too long for a socket
         return Check("socket", OK, f"no containerd at {chosen}; a private one will be started at {private}")
     address = target.listening.address

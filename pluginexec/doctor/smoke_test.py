@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.containerd import Containerd
-from pluginexec.daemon.private import choose, private_address
+from pluginexec.daemon.private import find_listening, may_be_private, not_listening
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.elf import GREETING, tiny_program
@@ -97,12 +97,13 @@ def _run(remote: Remote, scratch: Path, rootfs: Path) -> float:
 
 @contextlib.contextmanager
 def _containerd(address: str | None, layout: Layout, scratch: Path) -> Iterator[Remote]:
-    for remote in (choose(address), Remote(private_address(layout))):
-        if remote.listens():
-            yield remote
-            return
-    with Containerd(scratch) as containerd:
-        yield containerd.remote
+    if remote := find_listening(address, layout):
+        yield remote
+    elif may_be_private(address, layout):
+        with Containerd(scratch) as containerd:
+            yield containerd.remote
+    else:
+        raise not_listening(address)
 
 
 @contextlib.contextmanager

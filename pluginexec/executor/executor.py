@@ -18,7 +18,7 @@ import os
 import signal as _signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -34,7 +34,7 @@ from pluginexec.executor.exits import ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
-from pluginexec.executor.signals import kill_notice, resume_paused, send
+from pluginexec.executor.signals import kill_notice, send, send_to_end
 from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess
@@ -65,10 +65,10 @@ class Executor:
       callers must make sure that no two of them use one id.
 
     A context manager: leaving it closes the executor, and the plugins go on running. All methods may be called from
-    any thread. Raises ``FailedPrecondition`` if another executor uses the root, ``InvalidArgument`` or
-    ``PermissionDenied`` if it cannot be used at all, ``Unavailable`` if out of threads or file descriptors. If
-    containerd does not run, the first operation raises ``Unavailable``; it may be started later, and be restarted at
-    any time.
+    any thread; in a forked child ``close`` does nothing, and what supervises is refused. Raises ``FailedPrecondition``
+    if another executor uses the root, ``InvalidArgument`` or ``PermissionDenied`` if it cannot be used at all,
+    ``Unavailable`` if out of threads or file descriptors. If containerd does not run, the first operation raises
+    ``Unavailable``; it may be started later, and be restarted at any time.
     """
 
     def __init__(
@@ -227,12 +227,10 @@ class Executor:
         A paused plugin is resumed when the signal is sent. Raises ``NotFound`` if there is no such plugin,
         ``DeadlineExceeded`` if even SIGKILL does not end it.
         """
-        plugin = self._table.get(id)
+        plugin = self._table.get_own(id)
         for number, seconds in ((_signal.SIGTERM, timeout), (_signal.SIGKILL, EXIT_TIMEOUT)):
             if self._table.is_alive(plugin):
-                with suppress(NotFound):  # ended meanwhile
-                    send(self._client, self._table, plugin, number)
-                resume_paused(self._client, id, plugin.cgroups_path, lambda: not self._table.is_alive(plugin))
+                send_to_end(self._client, self._table, plugin, number)
             if plugin.done.wait(_bounded(seconds)):
                 return self._status_of(plugin)
             if seconds and number is not _signal.SIGKILL:
@@ -247,7 +245,7 @@ class Executor:
         unknown id, ``DeadlineExceeded`` after ``timeout``, ``FailedPrecondition`` if the executor is closed meanwhile.
         """
         try:
-            plugin = self._table.get(id)
+            plugin = self._table.get_own(id)
         except NotFound:
             return self.exit_status(id)
         if not plugin.done.wait(_bounded(timeout)):

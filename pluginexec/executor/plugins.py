@@ -15,6 +15,7 @@ from enum import Enum
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, one_line
 from pluginexec.linux.cgroups import CgroupPath, oom_killed
+from pluginexec.linux.forks import Maker
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.root.root import Root
@@ -88,6 +89,7 @@ class PluginTable:
     def __init__(self, root: Root, exit_timeout: float) -> None:
         self._root = root
         self._exit_timeout = exit_timeout
+        self._maker = Maker()
         # Guards the table, and of each plugin in it the state, the pending exits and the closing of its pidfd.
         self._lock = threading.Condition()
         self._plugins: dict[str, SupervisedPlugin] = {}
@@ -111,12 +113,18 @@ class PluginTable:
             raise NotFound("no such plugin", id=id)
         return plugin
 
+    def get_own(self, id: str) -> SupervisedPlugin:
+        """As ``get``, for what only the process that made the executor can do: ``FailedPrecondition`` in a fork."""
+        self._maker.check()
+        return self.get(id)
+
     def reserve(self, id: str) -> SupervisedPlugin:
         """Take an id for a plugin that is about to start or to be found; events about it are held back from now on.
 
         Waits where the last plugin of this id has exited and is being cleaned up. Raises ``AlreadyExists`` where it
         runs, ``FailedPrecondition`` where the executor is closed.
         """
+        self._maker.check()
         while True:
             with self._lock:
                 if self._closed:
@@ -253,8 +261,10 @@ class PluginTable:
     def close(self) -> list[SupervisedPlugin] | None:
         """Take no more plugins, wait for those that start, and return those that run, for ``release``.
 
-        Returns ``None`` if it is closed already.
+        Returns ``None`` if it is closed already, or this process is a fork of the one that made it.
         """
+        if not self._maker.is_this_process():
+            return None
         with self._lock:
             if self._closed:
                 return None

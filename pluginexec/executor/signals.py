@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -26,6 +27,13 @@ def send(client: Client, table: PluginTable, plugin: SupervisedPlugin, number: i
     except NotFound:
         if not table.send(plugin, number):
             raise
+
+
+def send_to_end(client: Client, table: PluginTable, plugin: SupervisedPlugin, number: int) -> None:
+    """Send a signal that is to end a plugin, also where it is paused; nothing happens if it has ended."""
+    with contextlib.suppress(NotFound):
+        send(client, table, plugin, number)
+    resume_paused(client, plugin.id, plugin.cgroups_path, lambda: not table.is_alive(plugin))
 
 
 def resume_paused(client: Client, id: str, cgroup: CgroupPath, has_ended: Callable[[], bool]) -> None:

@@ -1,11 +1,12 @@
-"""Run a command in a plugin that has a record."""
+"""Run a command in a plugin of a root."""
 
 from __future__ import annotations
 
 from pluginexec.containerd.error_messages import invocation_code
 from pluginexec.containerd.runc import Command, RuntimeExec
 from pluginexec.errors import PluginExecError
-from pluginexec.host.records import Records, is_alive
+from pluginexec.host.programs import AllRecords
+from pluginexec.host.records import is_alive
 from pluginexec.linux.cgroups import cgroup_of, is_paused
 from pluginexec.types import Writer
 
@@ -17,7 +18,7 @@ class Exec(RuntimeExec):
     not run, or is paused.
     """
 
-    def __init__(self, records: Records, reference: str, command: Command) -> None:
+    def __init__(self, records: AllRecords, reference: str, command: Command) -> None:
         id = records.resolve(reference)
         record = records.record(id)
         spec = records.spec(id)
@@ -27,7 +28,7 @@ class Exec(RuntimeExec):
             command.process(spec),
             runtime=record.runtime,
             runtime_root=records.layout.runtime_root / record.namespace,
-            within=records.directory(id),
+            within=records.work_directory(id),
         )
         self._records = records
         state = records.state(id)

@@ -29,7 +29,8 @@ from pluginexec.executor.exits import ExitHandler
 from pluginexec.executor.signals import kill_notice
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
-from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, Records, State, hold_process, is_alive
+from pluginexec.host.programs import AllRecords
+from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State, hold_process, is_alive
 from pluginexec.host.signals import resume, send
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root.layout import Layout
@@ -55,7 +56,7 @@ class Host:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.records = Records(layout)
+        self.records = AllRecords(layout)
         # What only waits for a plugin to end takes no turn.
         self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
 
@@ -143,7 +144,7 @@ class Host:
 
     def current_state(self, id: str) -> State:
         """Return the state of a plugin as far as it is known now, without waiting or starting a containerd."""
-        if Remote(self.records.record(id).address).listens():
+        if self.records.is_recorded(id) and Remote(self.records.record(id).address).listens():
             with contextlib.suppress(DeadlineExceeded, Unavailable, FailedPrecondition):
                 return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)

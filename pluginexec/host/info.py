@@ -8,7 +8,7 @@ from typing import Any
 
 from pluginexec import __version__
 from pluginexec.containerd.programs import find_program
-from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.daemon.private import choose, is_private, may_be_private, private_address
 from pluginexec.daemon.target import Target
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.host.host import Host
@@ -45,14 +45,15 @@ def _address(target: Target) -> str:
     """Return where the next command finds containerd: where one listens, else where it starts one."""
     if target.listening:
         return target.listening.address
-    with contextlib.suppress(PluginExecError):  # the directory's path is too long for a socket
-        return private_address(target.layout)
+    if may_be_private(target.address, target.layout):
+        with contextlib.suppress(PluginExecError):  # the directory's path is too long for a socket
+            return private_address(target.layout)
     return choose(target.address).address
 
 
 def _count(host: Host) -> dict[str, int]:
     counts = {"running": 0, "paused": 0, "stopped": 0}
-    for id in host.records.ids():
+    for id in host.records.all_ids():
         with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
             state = view(host, id)["state"]
             counts[state if state in counts else "stopped"] += 1

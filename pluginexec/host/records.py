@@ -28,7 +28,7 @@ from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, 
 from pluginexec.linux import trees
 from pluginexec.linux.directories import make_directory, names_in
 from pluginexec.linux.files import file_error, is_at
-from pluginexec.linux.locks import await_lock
+from pluginexec.linux.locks import await_lock, release_lock
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
@@ -105,11 +105,7 @@ class Records:
 
     def resolve(self, reference: str) -> str:
         """Return the id that is meant: an id, or the beginning of just one."""
-        id = resolve_prefix(reference, self.ids())
-        if id is None:
-            hint = "'pluginexec ps -a' lists all"
-            raise NotFound(f"no such plugin: {shown(reference)} (root {str(self.layout.root)!r})", hint=hint)
-        return id
+        return resolve_id(reference, self.ids(), self.layout)
 
     def directory(self, id: str) -> Path:
         """Return where the files of a plugin are, its logs too."""
@@ -215,6 +211,15 @@ class Records:
         return read_whole(self.directory(id) / name, id)
 
 
+def resolve_id(reference: str, ids: list[str], layout: Layout) -> str:
+    """Return the id that is meant: one of those of a root, or the beginning of just one; ``NotFound`` else."""
+    id = resolve_prefix(reference, ids)
+    if id is None:
+        hint = f"'pluginexec ps -a' lists all (root: {layout.root})"
+        raise NotFound(f"no such plugin: {shown(reference)}", hint=hint)
+    return id
+
+
 def resolve_prefix(reference: str, ids: list[str]) -> str | None:
     """Return the id that is meant: one of those, or the beginning of just one; ``None`` if there is none."""
     if reference in ids:
@@ -264,7 +269,7 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
             raise missing
         yield
     finally:
-        os.close(descriptor)
+        release_lock(descriptor)
 
 
 def _missing(id: str) -> NotFound:

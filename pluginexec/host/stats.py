@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pluginexec.errors import FailedPrecondition, NotFound, Unknown
-from pluginexec.host.records import Records, is_alive
+from pluginexec.host.programs import AllRecords
+from pluginexec.host.records import is_alive
 from pluginexec.host.usage import Usage, cpu_percent, measure
 from pluginexec.linux.cgroups import cgroup_of
 
@@ -24,7 +25,7 @@ class Sample:
 class Watch:
     """The running plugins of a root, or some of them, looked at again and again."""
 
-    def __init__(self, records: Records, ids: Sequence[str] = ()) -> None:
+    def __init__(self, records: AllRecords, ids: Sequence[str] = ()) -> None:
         """Watch ``ids``, or whatever runs; ``FailedPrecondition`` for one that does not run."""
         self._records = records
         self._ids = list(dict.fromkeys(ids))
@@ -36,7 +37,7 @@ class Watch:
     def sample(self) -> list[Sample]:
         """Return what each plugin that runs uses, and how much CPU since it was last asked."""
         usages, samples = {}, []
-        for id in self._ids or self._records.ids():
+        for id in self._ids or self._records.all_ids():
             with contextlib.suppress(NotFound, Unknown):  # removed meanwhile, or its record is broken: ps tells
                 state = self._records.state(id)
                 if is_alive(state):

@@ -15,6 +15,7 @@ from typing import Any
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError
 from pluginexec.executor.executor import Executor
 from pluginexec.linux import trees
+from pluginexec.linux.forks import Maker
 from pluginexec.managed.activation import STOP_TIMEOUT, PluginRunner
 from pluginexec.managed.bundle import bundle_path, rootfs_of, unpack
 from pluginexec.managed.client import call
@@ -97,6 +98,7 @@ class ManagedPlugin:
         self._restarter: PluginRestarter | None = None
         self._state = _State.DISABLED
         self._lock = threading.Lock()
+        self._maker = Maker()
 
     def __enter__(self) -> ManagedPlugin:
         try:
@@ -142,6 +144,7 @@ class ManagedPlugin:
         - ``DeadlineExceeded``: it did not answer within ``timeout`` seconds;
         - ``AlreadyExists``: a plugin of this id still runs, started by an earlier process; ``disable`` ends it.
         """
+        self._maker.check()
         with self._changing("enable", _State.ENABLING, _State.DISABLED):
             if self._container.take_over():
                 raise AlreadyExists(
@@ -160,8 +163,11 @@ class ManagedPlugin:
         """Stop the plugin: SIGTERM, ``timeout`` seconds, SIGKILL; return how it ended, ``None`` if it did not run.
 
         What it has mounted for the host is unmounted, and its socket is removed. A plugin of this id that an earlier
-        process has started is stopped too. Raises ``DeadlineExceeded`` if even SIGKILL does not end it.
+        process has started is stopped too. In a forked child nothing is stopped. Raises ``DeadlineExceeded`` if even
+        SIGKILL does not end it.
         """
+        if not self._maker.is_this_process():
+            return None
         with self._changing("disable", _State.DISABLING, _State.ENABLED, _State.DISABLED) as before:
             restarter, self._restarter = self._restarter, None
             if restarter:
@@ -175,7 +181,8 @@ class ManagedPlugin:
     def remove(self) -> None:
         """Disable the plugin if it is enabled, and remove its unpacked tar and what it has stored."""
         self.disable()
-        self._discard()
+        if self._maker.is_this_process():
+            self._discard()
 
     def call(self, method: str, body: object = None, timeout: float = START_TIMEOUT) -> Any:
         """Call a method, such as ``VolumeDriver.Create``, and return its answer, parsed.

@@ -9,7 +9,7 @@ import time
 from pluginexec.errors import FailedPrecondition, Unavailable
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import WRONG_FOR_GOOD, file_error, is_at
-from pluginexec.linux.locks import await_lock
+from pluginexec.linux.locks import await_lock, release_lock
 from pluginexec.root.layout import ROOT, Layout, absolute
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.validation import check_id
@@ -54,13 +54,13 @@ class Root:
                 raise file_error(error, f"{ROOT} {str(self.path)!r} cannot be used", WRONG_FOR_GOOD) from error
             if lock is None or is_at(layout.lock, lock):
                 return lock
-            os.close(lock)
+            release_lock(lock)
         raise Unavailable(f"root directory {str(self.path)!r} cannot be used: other processes keep removing it")
 
     def close(self) -> None:
         """Let another executor have the root."""
         if self._lock is not None:
-            os.close(self._lock)
+            release_lock(self._lock)
             self._lock = None
 
     def plugin(self, id: str) -> PluginFiles:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from pluginexec.errors import InvalidArgument, Unavailable
 from pluginexec.linux.files import file_error
+from pluginexec.linux.locks import release_lock
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.fifos import STREAMS, find_fifos
 from pluginexec.streams.json_file import JsonFile
@@ -233,7 +234,7 @@ class Streams:
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
-            os.close(lock)
+            release_lock(lock)
 
     def _nudge(self) -> None:
         """Open and close the write ends: one that was never open for writing never shows its end."""

@@ -12,6 +12,7 @@ import psutil
 from pluginexec.daemon.cleanup import delete_container, kill_trees
 from pluginexec.errors import PluginExecError
 from pluginexec.executor.executor import EXIT_TIMEOUT, Executor
+from pluginexec.linux.forks import Maker
 from pluginexec.linux.mounts import mount_points_below, unmount_below
 from pluginexec.root.layout import Layout
 from pluginexec.testing.cleanup import end_plugins, namespace_of, remove_tree
@@ -33,6 +34,7 @@ class Environment:
     """
 
     def __init__(self, daemon: Daemon, root: Path, timeout: float, busybox: Callable[[], Path]) -> None:
+        self._maker = Maker()
         self._remote = daemon.remote
         self._root = root
         self._namespace = namespace_of(root)
@@ -53,7 +55,9 @@ class Environment:
         return [(f"plugin {handle.id}", handle.report()) for handle in self.plugins.handles] + managed.reports()
 
     def end(self) -> None:
-        """End the plugins of the executor, and close it."""
+        """End the plugins of the executor, and close it; in a forked child, nothing."""
+        if not self._maker.is_this_process():
+            return
         self.docker_plugins.end()
         ids = [path.parent.name for path in self._layout.containers.glob("*/config.json")]
         for id in ids:
@@ -68,6 +72,8 @@ class Environment:
 
     def check(self, *others: Path) -> list[str]:
         """Return what is left, one line each, and end it; mounts below the directories ``others`` count too."""
+        if not self._maker.is_this_process():
+            return []
         remaining(lambda: not self._remote.listens(), _BACK_WITHIN)
         left = [*self._containers(), *self._lone_shims(), *self._mounts(*others)]
         left += [f"FIFO {path}" for path in fifos_below(self._root)]

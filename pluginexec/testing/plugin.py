@@ -45,11 +45,13 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.fixture(scope="session")
 def _pluginexec_daemon(request: pytest.FixtureRequest) -> Daemon:
-    from pluginexec.testing.requirements import missing_requirement
+    from pluginexec.testing.requirements import missing_containerd, missing_requirement
     from pluginexec.testing.session import Session
 
     config = request.config
     settings = config.stash[_SETTINGS]
+    if missing := missing_containerd(settings):  # no reason to skip: somebody asked for this one
+        pytest.fail(missing, pytrace=False)
     reason = missing_requirement(settings)
     if reason:
         _skip_or_fail(settings, reason)

@@ -15,18 +15,22 @@ from pluginexec.testing.options import Settings
 _CHECKS = (check_user, check_kernel, check_namespaces, check_cgroups)
 
 
+def missing_containerd(settings: Settings) -> str | None:
+    """Return that nothing listens on the address that was given, and what to do; ``None`` if that is not so."""
+    if settings.address and not Remote(settings.address).listens():
+        return f"no containerd listens at {settings.address}: start it, or drop pluginexec_address"
+    return None
+
+
 def missing_requirement(settings: Settings) -> str | None:
     """Return why this machine cannot run containers, and what to do; ``None`` if no reason is found."""
-    listening = Remote(settings.address) if settings.address else None
-    if listening and not listening.listens():
-        return f"no containerd listens at {settings.address}: start it, or drop pluginexec_address"
     # A containerd that listens may have what this process lacks, but the user matters in any case.
     target = Target(settings.address, "default", Layout(Path("/"), Path("/")), None)
     for check in _CHECKS:
         found = check(target)
         if found.status == FAILURE:
             return f"{found.found}: {found.remedy}"
-    private = () if listening else ("containerd", "containerd-shim-runc-v2")
+    private = () if settings.address else ("containerd", "containerd-shim-runc-v2")
     for program in ("ctr", settings.runtime or "runc", *private):
         if shutil.which(program) is None:
             return f"no {program} on the PATH: {INSTALL}"

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from pluginexec.linux.forks import Maker
 from pluginexec.testing.daemons import Daemon, start
 from pluginexec.testing.environment import Environment
 from pluginexec.testing.options import Settings
@@ -18,6 +19,7 @@ class Session:
     """The resources of one pytest process: ``daemon`` acquires them, ``close`` ends them all."""
 
     def __init__(self, settings: Settings, run: str | None) -> None:
+        self._maker = Maker()
         self._settings = settings
         self._run = run
         self._undo = contextlib.ExitStack()
@@ -39,7 +41,9 @@ class Session:
         return Environment(daemon, root, self._settings.timeout, busybox)
 
     def close(self) -> None:
-        """Release the containerd, and end what is left. May be called again, also after an interrupt."""
+        """Release the containerd, and end what is left. May be called again, also after an interrupt, or in a fork."""
+        if not self._maker.is_this_process():
+            return
         try:
             self._undo.close()
         finally:

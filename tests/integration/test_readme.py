@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.embedded import own_address
 from tests.support.managed_plugins.bundles import make_bundle
 from tests.support.probe import SCRIPT, environment
 
@@ -108,7 +109,9 @@ def take_tour(text: str, root: Path, directory: Path) -> None:
     assert steps
     script = "".join(f"{command}\ncode=$?; echo; echo {MARK}; (exit $code)\n" for command, _ in steps)
     scripts = f"{SCRIPT.parent}:{os.environ['PATH']}"
-    env = environment(PATH=scripts, PLUGINEXEC_ROOT=str(root), CONTAINERD_ADDRESS=f"{root}/none", TMPDIR=str(directory))
+    # The one that a machine without another would start, by its name: this machine may have another.
+    address = own_address(root)
+    env = environment(PATH=scripts, PLUGINEXEC_ROOT=str(root), CONTAINERD_ADDRESS=address, TMPDIR=str(directory))
     argv = ["bash", "-c", script]
     result = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=110, env=env, check=False)
     for (command, expected), printed in zip(steps, result.stdout.split(f"\n{MARK}\n"), strict=False):

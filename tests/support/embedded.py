@@ -10,9 +10,16 @@ from pathlib import Path
 
 from pluginexec import Containerd
 from pluginexec.daemon.files import DaemonFiles
+from pluginexec.daemon.private import private_address
+from tests.support.layouts import one_directory
 
 NOBODY = "/nonexistent/containerd.sock"
 """An address where nothing listens."""
+
+
+def own_address(root: Path) -> str:
+    """Return the address of the root's private containerd: where it is given, that one is started if need be."""
+    return private_address(one_directory(root))
 
 
 def running(root: Path) -> list[int]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pluginexec import PLUGIN_NAMESPACE
 from pluginexec.host.host import Host
-from pluginexec.host.records import Record, Records
+from pluginexec.host.programs import AllRecords
+from pluginexec.host.records import Record
 from tests.support.harness import PATIENCE
 from tests.support.layouts import one_directory
 from tests.support.probe import environment, pluginexec
@@ -28,7 +29,7 @@ class Plugins:
         self._shell = shell
 
     @property
-    def records(self) -> Records:
+    def records(self) -> AllRecords:
         """The records of the root."""
         return self.host.records
 

@@ -10,11 +10,13 @@ from pluginexec.cli.errors import CLOSED_PIPE
 from pluginexec.cli.foreground import Signals, StandardStream, code_after, write_all
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
+from pluginexec.cli.references import resolve
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unknown
 from pluginexec.executor.executor import Executor
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import NONE, attached_sinks
 from pluginexec.host.logs.reader import follow
+from pluginexec.host.programs import check_output
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record
 from pluginexec.types import ExitStatus
 
@@ -41,7 +43,8 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
     If the reader closes the pipe, as in 'attach ID | head', this command ends and the plugin keeps running.
     """
     host = Host(settings.layout)
-    id = host.records.resolve(id)
+    id = resolve(settings, host, id)
+    check_output(host.records, id, "attach")
     if host.reconcile(id).status != "running":
         hint = "'pluginexec start' starts it, 'pluginexec logs' shows its output"
         raise FailedPrecondition("it is not running", operation="attach", id=id, hint=hint)

@@ -29,8 +29,8 @@ _CODES = {daemon.RUNNING: 0, daemon.STOPPED: 3, daemon.SILENT: 4}
 def command(ctx: click.Context) -> None:
     """Manage the private containerd of the root.
 
-    If nothing listens on the chosen address, the first command that needs containerd starts a private one and leaves it
-    running. It logs to ROOT/containerd/containerd.log; its socket is in STATE/containerd.
+    If no address is given and the host's containerd is not running, the first command that needs containerd starts a
+    private one and leaves it running. It logs to ROOT/containerd/containerd.log; its socket is in STATE/containerd.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

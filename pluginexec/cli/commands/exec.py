@@ -10,11 +10,12 @@ from pluginexec.cli.errors import show_error
 from pluginexec.cli.foreground import Signals, StandardStream
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
+from pluginexec.cli.references import resolve
 from pluginexec.containerd.error_messages import invocation_code
 from pluginexec.containerd.runc import Command
 from pluginexec.errors import PluginExecError
 from pluginexec.host.exec import Exec
-from pluginexec.host.records import Records
+from pluginexec.host.host import Host
 
 
 # Everything after the ID belongs to the command.
@@ -72,10 +73,11 @@ def command(
     if tty and not os.isatty(0):
         raise click.UsageError("the input device is not a TTY; omit --tty")
     spec = Command(arguments, env, env_file, workdir, user, terminal=tty, interactive=interactive, detach=detach)
+    host = Host(settings.layout)
     try:
         with (
             Signals() as signals,
-            Exec(Records(settings.layout), id, spec) as running,
+            Exec(host.records, resolve(settings, host, id), spec) as running,
             signals.forwarded(running.send) as started,
         ):
             running.start()

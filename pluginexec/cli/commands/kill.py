@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each_at_once
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 
 
@@ -27,4 +28,4 @@ def command(settings: Settings, signal: str, ids: tuple[str, ...]) -> int:
     After SIGKILL or its stop signal, a plugin is not restarted by its restart policy.
     """
     host = Host(settings.layout)
-    return for_each_at_once(ids, lambda id: host.kill(host.records.resolve(id), signal), "signalling")
+    return for_each_at_once(ids, lambda id: host.kill(resolve(settings, host, id), signal), "signalling")

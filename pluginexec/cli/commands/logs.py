@@ -9,7 +9,9 @@ import click
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
 from pluginexec.cli.log_output import log_options, show_log
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
+from pluginexec.host.programs import check_output
 
 
 @click.command(name="logs")
@@ -23,4 +25,6 @@ def command(settings: Settings, /, id: str, **options: Any) -> None:
     rotations, up to its end.
     """
     host = Host(settings.layout)
-    show_log(host, host.records.resolve(id), **options)
+    id = resolve(settings, host, id)
+    check_output(host.records, id, "logs")
+    show_log(host, id, **options)

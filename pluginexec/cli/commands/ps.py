@@ -47,7 +47,7 @@ def command(
     host = Host(settings.layout)
     rows = []
     code = 0
-    for id in host.records.ids():
+    for id in host.records.all_ids():
         try:
             row = view(host, id)
         except NotFound:  # removed meanwhile

@@ -9,8 +9,9 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
 from pluginexec.cli.output import put
 from pluginexec.daemon.private import ensure_running
-from pluginexec.host.adopt import adopt, unrecorded_ids
+from pluginexec.host.adopt import adopt
 from pluginexec.host.host import Host
+from pluginexec.host.programs import supervisor
 
 
 @click.command(name="restore")
@@ -20,16 +21,18 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     """Reconcile plugins after a crash or a reboot, and print the ID and state of each. Default: all plugins.
 
     Running plugins keep running. For plugins that have exited, the exit code is recorded and the remaining output is
-    written to the log. Plugins that a program created in this root and left behind get a record, so that the other
-    commands know them. If the output of a running plugin has no reader, 'pluginexec attach' reads it.
+    written to the log. Plugins that a program created in this root and left behind get a record; one that a program
+    supervises is left to it. If the output of a running plugin has no reader, 'pluginexec attach' reads it.
     """
     host = Host(settings.layout)
 
     def restore(id: str) -> None:
-        if id in host.records.ids():
+        if host.records.is_recorded(id):
             state = host.reconcile(id)
+        elif supervisor(host.layout, id):
+            state = host.records.state(id)
         else:
             state = adopt(host, id, ensure_running(settings.address, settings.layout).address, settings.namespace)
         put(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
 
-    return for_each(ids or (*host.records.ids(), *unrecorded_ids(host)), restore, echo=False)
+    return for_each(ids or host.records.all_ids(), restore, echo=False)

@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each_at_once
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 from pluginexec.host.managed.files import check_not_managed
 
@@ -20,7 +21,7 @@ def command(settings: Settings, force: bool, ids: tuple[str, ...]) -> int:
     host = Host(settings.layout)
 
     def remove(reference: str) -> None:
-        id = host.records.resolve(reference)
+        id = resolve(settings, host, reference)
         check_not_managed(host.layout, host.records.record(id), "remove", f"'pluginexec plugin rm {id}' removes it")
         host.remove(id, force=force)
 

@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_stopped
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 from pluginexec.host.managed.files import check_not_managed
 
@@ -19,7 +20,7 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     host = Host(settings.layout)
 
     def start(reference: str) -> None:
-        id = host.records.resolve(reference)
+        id = resolve(settings, host, reference)
         check_not_managed(
             settings.layout, host.records.record(id), "start", f"'pluginexec plugin enable {id}' starts it"
         )

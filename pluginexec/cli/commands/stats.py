@@ -19,7 +19,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.humanize import human_size, now
 from pluginexec.cli.id_completion import complete_running
 from pluginexec.cli.output import format_option, print_rows, writing
-from pluginexec.host.records import Records
+from pluginexec.host.programs import AllRecords
 from pluginexec.host.stats import Sample, Watch
 from pluginexec.host.usage import memory_percent
 
@@ -58,7 +58,7 @@ def command(settings: Settings, no_stream: bool, format: str, ids: tuple[str, ..
     CPU is in percent of one processor. Memory excludes inactive file cache. --format json prints plain numbers:
     percentages and bytes.
     """
-    records = Records(settings.layout)
+    records = AllRecords(settings.layout)
     watch = Watch(records, [records.resolve(id) for id in ids])
     samples = watch.sample()
     if no_stream:

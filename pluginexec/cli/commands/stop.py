@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each_at_once
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 
 
@@ -30,4 +31,4 @@ def command(settings: Settings, timeout: float, signal: str | None, ids: tuple[s
     'pluginexec start' starts them again.
     """
     host = Host(settings.layout)
-    return for_each_at_once(ids, lambda id: host.stop(host.records.resolve(id), timeout, signal), "stopping")
+    return for_each_at_once(ids, lambda id: host.stop(resolve(settings, host, id), timeout, signal), "stopping")

@@ -7,6 +7,7 @@ import click
 from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 from pluginexec.host.pause import unpause
 
@@ -20,4 +21,4 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     Prints each ID. A plugin that is not running or not paused is an error; the others are resumed nevertheless.
     """
     host = Host(settings.layout)
-    return for_each(ids, lambda id: unpause(host, host.records.resolve(id)))
+    return for_each(ids, lambda id: unpause(host, resolve(settings, host, id)))

@@ -9,6 +9,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
 from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
+from pluginexec.cli.references import resolve
 from pluginexec.host.host import Host
 
 
@@ -24,7 +25,7 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     def wait(reference: str) -> None:
         with progress(f"waiting for {reference}"):
-            code = host.wait(host.records.resolve(reference)).exit_code
+            code = host.wait(resolve(settings, host, reference)).exit_code
         put("?" if code is None else code)
 
     return for_each(ids, wait, echo=False)

@@ -35,7 +35,7 @@ from pluginexec.host.records import Records, held_lock, read_whole, resolve_pref
 from pluginexec.linux import trees
 from pluginexec.linux.directories import is_there, make_directory, names_in
 from pluginexec.linux.files import file_error
-from pluginexec.linux.locks import await_lock, take_lock
+from pluginexec.linux.locks import await_lock, release_lock, take_lock
 from pluginexec.linux.mounts import unmount_below
 from pluginexec.managed.config import PluginConfig, load_config
 from pluginexec.managed.settings import Settings, default_settings
@@ -172,7 +172,7 @@ class ManagedStore:
             raise file_error(error, f"directory {str(draft)!r} cannot be made") from error
         finally:
             _discard(draft)
-            os.close(lock)
+            release_lock(lock)
 
     def _remove_drafts(self) -> None:
         """Remove the drafts of processes that were killed; what fails is left to a later command."""
@@ -187,7 +187,7 @@ class ManagedStore:
             return
         with contextlib.ExitStack() as stack:
             for lock in claimed.values():
-                stack.callback(os.close, lock)
+                stack.callback(release_lock, lock)
             for draft in claimed:
                 _discard(draft)
 
@@ -199,7 +199,7 @@ class ManagedStore:
         try:
             yield
         finally:
-            os.close(lock)
+            release_lock(lock)
 
     def _check_free(self, files: ManagedFiles) -> None:
         name = files.directory.name

@@ -18,18 +18,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
-from pluginexec.containerd.remote import Remote
-from pluginexec.daemon.private import choose, is_private, private_address
+from pluginexec.daemon.private import find_listening, is_private, not_listening
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
-from pluginexec.host.adopt import adopt, unrecorded_ids
+from pluginexec.host.adopt import adopt
 from pluginexec.host.host import Host
+from pluginexec.host.programs import unrecorded_ids
 from pluginexec.host.serve.executors import Executors
 from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, is_wanted
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.linux.files import file_error
-from pluginexec.linux.locks import take_lock
+from pluginexec.linux.forks import Maker
+from pluginexec.linux.locks import release_lock, take_lock
 from pluginexec.linux.poll import wait_readable
 from pluginexec.root.layout import Layout
 
@@ -77,6 +79,7 @@ class Serve:
         Raises ``FailedPrecondition`` if another process does, ``InvalidArgument`` or ``PermissionDenied`` for a root
         that cannot be used.
         """
+        maker = Maker()
         with ExitStack() as held:
             requests = held.enter_context(_requests(self._host.layout))
             self._changes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -84,7 +87,8 @@ class Serve:
             try:
                 self._serve(signals, requests)
             finally:
-                self._end(signals)
+                if maker.is_this_process():
+                    self._end(signals)
 
     def _serve(self, signals: int, requests: socket.socket) -> None:
         self._look(at_start=True)
@@ -155,7 +159,7 @@ class Serve:
     def _adopt_unrecorded(self) -> None:
         """Make records of plugins without one; once, and again if that fails for now."""
         self._adoption_due = False
-        for id in unrecorded_ids(self._host):
+        for id in unrecorded_ids(self._host.layout, self._host.records.ids()):
             try:
                 adopt(self._host, id, self._address_of_unrecorded(), self._options.namespace)
                 log.info("%s: adopted, it had no record", id)
@@ -164,15 +168,11 @@ class Serve:
                 self._warn_once(f"{id}: it cannot be adopted: {error}")
 
     def _address_of_unrecorded(self) -> str:
-        chosen = choose(self._options.address)
         # None is started: what another containerd does not know would count as ended.
-        if chosen.listens():
-            return chosen.address
-        with contextlib.suppress(InvalidArgument):  # a root whose path is too long for a private one
-            private = private_address(self._host.layout)
-            if Remote(private).listens():
-                return private
-        raise Unavailable(f"nothing listens at {chosen.address}")
+        listening = find_listening(self._options.address, self._host.layout)
+        if listening is None:
+            raise not_listening(self._options.address)
+        return listening.address
 
     def _wake_supervisor(self, id: str) -> None:
         supervisor = self._supervisors.get(id)
@@ -246,7 +246,7 @@ def _requests(layout: Layout) -> Iterator[socket.socket]:
         raise FailedPrecondition(f"another 'pluginexec serve' keeps the plugins of {str(layout.root)!r}", hint=hint)
     path = layout.serve_socket
     with ExitStack() as held:
-        held.callback(os.close, lock)
+        held.callback(release_lock, lock)
         requests = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
         try:
             path.unlink(missing_ok=True)
@@ -255,8 +255,13 @@ def _requests(layout: Layout) -> Iterator[socket.socket]:
             if error.errno is None:  # Python's own: the path is too long
                 raise InvalidArgument(f"socket {str(path)!r}: {error}", hint="use a shorter --state") from error
             raise file_error(error, f"socket {str(path)!r} cannot be made") from error
-        held.callback(path.unlink, missing_ok=True)
+        held.callback(_unlink_own, path, Maker())
         yield requests
+
+
+def _unlink_own(path: Path, maker: Maker) -> None:
+    if maker.is_this_process():
+        path.unlink(missing_ok=True)
 
 
 def _drain(requests: socket.socket) -> None:

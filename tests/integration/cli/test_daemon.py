@@ -20,7 +20,7 @@ from pluginexec.daemon import private as embedded
 from pluginexec.host import daemon
 from pluginexec.host.host import Host
 from pluginexec.host.records import Records, is_alive
-from tests.support.embedded import NOBODY, running, short_root
+from tests.support.embedded import own_address, running, short_root
 from tests.support.harness import Exits, suspend, wait_until
 from tests.support.layouts import one_directory
 from tests.support.plugins import command_line, finished
@@ -37,7 +37,7 @@ def root(no_leaks: None) -> Iterator[Path]:
 
 @pytest.fixture
 def pluginexec(root: Path) -> Command:
-    return lambda *arguments: finished(command_line(root, NOBODY, *arguments))
+    return lambda *arguments: finished(command_line(root, own_address(root), *arguments))
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_one_that_another_process_watches_is_not_stopped(
 def test_one_that_hangs_is_distinguished_from_one_that_runs_and_stop_ends_it(
     root: Path,
 ) -> None:
-    embedded.ensure_running(NOBODY, one_directory(root))
+    embedded.ensure_private(one_directory(root))
     (pid,) = running(root)
     suspend(pid)
     silent = daemon.status(one_directory(root), timeout=0.5)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, __version__
-from tests.support.embedded import NOBODY, running, short_root
+from tests.support.embedded import NOBODY, own_address, running, short_root
 from tests.support.plugins import Plugins, command_line, finished
 
 
@@ -50,7 +50,7 @@ def test_it_shows_what_is_used_and_counts_the_plugins(
 
 
 def test_where_nothing_listens_it_names_the_private_one_and_starts_nothing(root: Path) -> None:
-    found = info(root, NOBODY)
+    found = info(root, own_address(root))
     assert (found["address"], found["private"]) == (f"{root}/containerd/containerd.sock", True)
     assert (found["listening"], found["containerd_version"]) == (False, "")
     assert not running(root)
@@ -66,6 +66,15 @@ def test_people_get_a_line_for_each_and_templates_choose(containerd: Containerd,
     assert finished([*argv, "-f", "{{.Root}} {{.Running}}"]) == (0, [f"{root} 0"], "")
     code, lines, stderr = finished([*argv, "--format", "{{.Nope}}"])
     assert (code, lines, "unknown field" in stderr) == (125, [], True)
+
+
+def test_an_address_that_was_given_is_not_replaced_by_the_private_one(containerd: Containerd, root: Path) -> None:
+    (root / "containerd").symlink_to(Path(containerd.address).parent)
+    try:
+        found = info(root, NOBODY)
+    finally:
+        (root / "containerd").unlink()
+    assert (found["address"], found["private"], found["listening"]) == (NOBODY, False, False)
 
 
 def test_a_root_too_long_for_a_private_one_is_no_obstacle(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from pluginexec import Containerd
 from pluginexec.host.records import Records
 from tests.integration.cli.conftest import Px, Spawn, finish
+from tests.support.embedded import own_address
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.layouts import one_directory
 from tests.support.probe import environment
@@ -151,7 +152,7 @@ def test_a_signal_before_the_plugin_runs_ends_the_command_and_leaves_nothing(
     slow.write_text("#!/bin/sh\necho started >&2\nexec sleep 1000\n")
     slow.chmod(0o755)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}", CONTAINERD_ADDRESS=f"{short_root}/none")
+        env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}", CONTAINERD_ADDRESS=own_address(short_root))
         process = spawn("--root", short_root, "run", "--rootfs", rootfs, "true", env=env)
         command = psutil.Process(process.pid)
         wait_until(partial(command.children, recursive=True), "the slow containerd")
@@ -191,7 +192,7 @@ def test_a_line_as_for_docker_means_what_it_means_there_on_the_containerd_of_the
 def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_next(
     spawn: Spawn, rootfs: Path, short_root: Path
 ) -> None:
-    env = environment(CONTAINERD_ADDRESS=f"{short_root}/none")
+    env = environment(CONTAINERD_ADDRESS=own_address(short_root))
     command = ("--root", short_root, "run", "--rootfs", rootfs, "--", "sh", "-c", "echo hello; exit 4")
     processes = [spawn(*command, env=env) for _ in range(3)]
     shown = b""
@@ -200,7 +201,7 @@ def test_where_no_containerd_runs_a_private_one_is_started_once_and_left_to_the_
         assert (code, out) == (4, b"hello\n")
         shown += err
     assert shown.count(b"\n") == 1
-    assert f"no containerd at {short_root}/none; a private one runs at {short_root}/containerd".encode() in shown
+    assert f"a private containerd runs at {short_root}/containerd".encode() in shown
     assert ends(spawn(*command, env=env)) == (4, b"hello\n", b"")
     pids = [each.pid for each in psutil.process_iter(["cmdline"]) if is_containerd(each, short_root)]
     assert len(pids) == 1

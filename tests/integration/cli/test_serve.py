@@ -29,7 +29,6 @@ from tests.support.plugins import Plugins, command_line, finished
 from tests.support.serving import ServeProcess
 
 Serve = Callable[..., ServeProcess]
-NOBODY = "/nonexistent/containerd.sock"
 
 
 @pytest.fixture
@@ -215,10 +214,10 @@ def test_a_private_containerd_that_is_killed_comes_back_and_its_plugins_stay_sup
         return int(((root / "containerd") / "containerd.pid").read_text() or 0)
 
     try:
-        address = embedded.ensure_running(NOBODY, one_directory(root)).address
+        address = embedded.ensure_private(one_directory(root)).address
         plugins = Plugins(root, address, new_id, shell)
         id = plugins.run(restart="always")
-        with processes(root, NOBODY, root / "log") as serve:
+        with processes(root, address, root / "log") as serve:
             serving = serve("--stop-timeout", 0)
             serving.await_line("ready; ")
             state = plugins.records.state(id)

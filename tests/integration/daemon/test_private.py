@@ -31,11 +31,22 @@ from tests.support.layouts import one_directory
 
 ENSURE = """
 import sys
+from pluginexec.containerd import remote
 from pluginexec.daemon.private import ensure_running
 from pluginexec.root.layout import Layout
+remote.DEFAULT_ADDRESS = sys.argv[1]
 sys.stdin.readline()
-ensure_running(sys.argv[1], Layout.of(sys.argv[2], sys.argv[2]))
+ensure_running(None, Layout.of(sys.argv[2], sys.argv[2]))
 """
+
+
+@pytest.fixture(autouse=True)
+def nobody() -> Iterator[None]:
+    """Take it that this machine has no containerd of its own."""
+    with pytest.MonkeyPatch.context() as monkeypatch:  # what a test itself patches is undone before the root's end
+        monkeypatch.delenv("CONTAINERD_ADDRESS", raising=False)
+        monkeypatch.setattr("pluginexec.containerd.remote.DEFAULT_ADDRESS", NOBODY)
+        yield
 
 
 @pytest.fixture
@@ -91,7 +102,7 @@ def test_where_something_listens_on_the_chosen_address_that_is_used_and_nothing_
 def test_where_nothing_listens_a_private_one_is_started_told_of_once_and_left_to_the_next(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = embedded.ensure_running(NOBODY, one_directory(root))
+    first = embedded.ensure_running(None, one_directory(root))
     assert answers(first)
     (pid,) = running(root)
     assert [record.getMessage() for record in caplog.records] == [
@@ -99,7 +110,7 @@ def test_where_nothing_listens_a_private_one_is_started_told_of_once_and_left_to
         f"(log: {root}/containerd/containerd.log)"
     ]
     assert (
-        embedded.ensure_running(NOBODY, one_directory(root))
+        embedded.ensure_running(None, one_directory(root))
         == embedded.ensure_running(first.address, one_directory(root))
         == first
     )
@@ -109,6 +120,25 @@ def test_where_nothing_listens_a_private_one_is_started_told_of_once_and_left_to
     wait_until(lambda: not first.listens(), "its end")
     assert answers(embedded.ensure_running(first.address, one_directory(root)))
     assert caplog.records[-1].getMessage().startswith("a private containerd runs at")
+
+
+@pytest.mark.parametrize("by", ["argument", "variable"])
+def test_an_address_that_was_given_is_never_replaced(
+    containerd: Containerd, root: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    (root / "containerd").symlink_to(Path(containerd.address).parent)  # though the private one runs
+    given, source = (f"{root}/given.sock", "") if by == "argument" else (None, r" \(\$CONTAINERD_ADDRESS\)")
+    if by == "variable":
+        monkeypatch.setenv("CONTAINERD_ADDRESS", f"{root}/given.sock")
+    try:
+        for ask in (embedded.ensure_running, lambda *arguments: embedded.supervised(*arguments).__enter__()):
+            with pytest.raises(Unavailable, match=rf"^no containerd listens at '{root}/given\.sock'{source}") as raised:
+                ask(given, one_directory(root))
+            assert "if no address is given, a private containerd is started" in (raised.value.hint or "")
+        assert embedded.find_listening(given, one_directory(root)) is None
+    finally:
+        (root / "containerd").unlink()
+    assert not list(root.iterdir())
 
 
 def test_commands_that_are_started_at_once_start_one(root: Path) -> None:
@@ -142,7 +172,7 @@ def test_if_the_one_that_starts_it_dies_one_that_waited_starts_it(
     fake = tmp_path / "containerd"
     fake.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
     fake.chmod(0o755)
-    waiter = threading.Thread(target=embedded.ensure_running, args=(NOBODY, one_directory(root)))
+    waiter = threading.Thread(target=embedded.ensure_running, args=(None, one_directory(root)))
     with commands(root, 1, f"{tmp_path}:{os.environ['PATH']}") as (winner,):
         go(winner)
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the fake runs")
@@ -164,7 +194,7 @@ def test_one_that_another_process_keeps_and_that_does_not_come_up_is_an_error_in
 ) -> None:
     monkeypatch.setattr(embedded, "STARTUP_TIMEOUT", 0.2)
     with DaemonFiles(root / "containerd").taken(), pytest.raises(Unavailable, match=r"within 0\.2 s") as raised:
-        embedded.ensure_running(NOBODY, one_directory(root))
+        embedded.ensure_running(None, one_directory(root))
     assert "containerd.log" in (raised.value.hint or "")
 
 
@@ -175,7 +205,7 @@ def test_a_root_whose_path_is_too_long_for_a_socket_is_refused_only_where_a_priv
     assert embedded.ensure_running(containerd.address, one_directory(root)).address == containerd.address
     assert not embedded.is_private(containerd.address, one_directory(root))
     with pytest.raises(InvalidArgument, match=f"at most {LONGEST_ADDRESS} work") as raised:
-        embedded.ensure_running(NOBODY, one_directory(root))
+        embedded.ensure_running(None, one_directory(root))
     assert "shorter" in (raised.value.hint or "")
     assert not root.exists()
 
@@ -190,16 +220,16 @@ def test_the_private_address_of_a_root_is_known_also_through_a_link(root: Path, 
 def test_while_it_is_watched_it_comes_back_and_others_only_use_it_and_then_it_is_left(
     root: Path, caplog: pytest.LogCaptureFixture, by_its_address: bool
 ) -> None:
-    left = embedded.ensure_running(NOBODY, one_directory(root))  # by another command, so it is adopted
+    left = embedded.ensure_running(None, one_directory(root))  # by another command, so it is adopted
     (pid,) = running(root)
-    with embedded.supervised(left.address if by_its_address else NOBODY, one_directory(root)) as remote:
+    with embedded.supervised(left.address if by_its_address else None, one_directory(root)) as remote:
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: running(root) not in ([], [pid]), "its return")
         with embedded.supervised(
-            NOBODY, one_directory(root)
+            None, one_directory(root)
         ) as same:  # as another process would: it waits for the socket, no more
             assert same == remote
-            assert embedded.ensure_running(NOBODY, one_directory(root)) == remote
+            assert embedded.ensure_running(None, one_directory(root)) == remote
         assert answers(remote)
         (pid,) = running(root)
     assert running(root) == [pid]
@@ -213,7 +243,7 @@ def test_who_watches_for_long_may_wait_until_another_process_lets_go(root: Path,
     entered, leave = threading.Event(), threading.Event()
 
     def serve() -> None:
-        with embedded.supervised(NOBODY, one_directory(root), patience=PATIENCE) as remote:
+        with embedded.supervised(None, one_directory(root), patience=PATIENCE) as remote:
             assert answers(remote)
             entered.set()
             leave.wait(PATIENCE)
@@ -238,7 +268,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(PluginExecError, match="cannot run 'containerd'") as raised:
-        embedded.ensure_running(NOBODY, one_directory(root))
+        embedded.ensure_running(None, one_directory(root))
     assert "install" in (raised.value.hint or "")
     assert not running(root)
     assert not caplog.records

@@ -47,9 +47,16 @@ def target(clean_namespace: None, containerd: Containerd, root_dir: Path) -> Tar
 
 
 @pytest.fixture
-def nowhere(root: Path) -> Target:
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take it that this machine has no containerd of its own."""
+    monkeypatch.delenv("CONTAINERD_ADDRESS", raising=False)
+    monkeypatch.setattr("pluginexec.containerd.remote.DEFAULT_ADDRESS", NOBODY)
+
+
+@pytest.fixture
+def nowhere(root: Path, nobody: None) -> Target:
     """Where nothing listens."""
-    return Target.of(NOBODY, PLUGIN_NAMESPACE, one_directory(root))
+    return Target.of(None, PLUGIN_NAMESPACE, one_directory(root))
 
 
 @pytest.fixture
@@ -78,10 +85,23 @@ def test_the_containerd_that_listens_is_named_and_where_none_does_the_private_on
     assert (check.status, check.found) == (OK, said)
 
 
+def test_where_nothing_listens_on_an_address_that_was_given_that_is_a_failure(
+    containerd: Containerd, root: Path
+) -> None:
+    (root / "containerd").symlink_to(Path(containerd.address).parent)
+    try:
+        check = root_checks.check_socket(Target.of(NOBODY, PLUGIN_NAMESPACE, one_directory(root)))
+    finally:
+        (root / "containerd").unlink()
+    assert (check.status, check.found) == (FAILURE, f"no containerd listens at {NOBODY!r}")
+    assert "if no address is given" in check.remedy
+
+
+@pytest.mark.usefixtures("nobody")
 def test_a_private_one_that_listens_is_used(containerd: Containerd, root: Path) -> None:
     (root / "containerd").symlink_to(Path(containerd.address).parent)
     try:
-        target = Target.of(NOBODY, PLUGIN_NAMESPACE, one_directory(root))
+        target = Target.of(None, PLUGIN_NAMESPACE, one_directory(root))
         assert target.listening == Remote(containerd.address)
         assert f"(none at {NOBODY})" in root_checks.check_socket(target).found
     finally:

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pluginexec import Containerd, PluginExecError
+from pluginexec import Containerd, PluginExecError, Unavailable
 from pluginexec.doctor import smoke_test
 from pluginexec.doctor.elf import tiny_program
 from pluginexec.doctor.smoke_test import run_tiny_plugin
-from tests.support.embedded import NOBODY, short_root
+from tests.support.embedded import NOBODY, own_address, short_root
 from tests.support.layouts import one_directory
 
 
@@ -55,10 +55,15 @@ def test_it_runs_on_a_containerd_that_listens_and_leaves_nothing(
 
 
 def test_where_none_listens_it_runs_on_one_for_itself_and_the_root_is_as_it_was(root: Path, target: Path) -> None:
-    assert run_tiny_plugin(NOBODY, one_directory(root / "not/there")) > 0
+    assert run_tiny_plugin(own_address(root / "not/there"), one_directory(root / "not/there")) > 0
     assert not list(root.iterdir())
     assert not list(target.iterdir())
     assert not left()
+
+
+def test_one_that_was_given_and_does_not_listen_is_not_replaced(root: Path) -> None:
+    with pytest.raises(Unavailable, match="no containerd listens at"):
+        run_tiny_plugin(NOBODY, one_directory(root))
 
 
 def test_it_needs_no_file_system_of_the_root_on_which_programs_can_be_executed(

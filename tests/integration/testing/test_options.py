@@ -62,11 +62,19 @@ def test_where_no_container_can_be_run_the_tests_are_skipped_with_the_reason(
     result.stdout.fnmatch_lines(["SKIPPED*: no ctr on the PATH: install it (Debian: apt-get install containerd runc)"])
 
 
-def test_where_containers_are_required_the_tests_fail_with_the_reason(inner: Inner) -> None:
-    result = inner.run(ASKS, "--pluginexec-required", "--pluginexec-address=/nonexistent/socket")
+def test_where_containers_are_required_the_tests_fail_with_the_reason(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    result = inner.run(ASKS, "--pluginexec-required")
     result.assert_outcomes(passed=1, errors=1)
-    message = "pluginexec is required, but no containerd listens at /nonexistent/socket: start it, or drop *"
-    result.stdout.fnmatch_lines([message])
+    result.stdout.fnmatch_lines(["pluginexec is required, but no ctr on the PATH: *"])
+
+
+def test_where_nothing_listens_on_the_address_that_was_given_the_tests_fail(inner: Inner) -> None:
+    result = inner.run(ASKS, "--pluginexec-address=/nonexistent/socket")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["no containerd listens at /nonexistent/socket: start it, or drop *"])
 
 
 SETTINGS = Settings(None, False, None, 30.0, False)

@@ -34,6 +34,18 @@ def test_the_address_comes_from_the_environment(
     assert Remote("/given").address == "/given"
 
 
+def test_a_relative_address_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONTAINERD_ADDRESS", "./x.sock")
+    assert Remote().address == Remote("x.sock").address == f"{tmp_path}/x.sock"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InvalidArgument, match="relative to a directory that is gone"):
+        Remote("x.sock")
+    assert Remote("/x.sock").address == "/x.sock"
+
+
 def test_an_address_of_nonsense_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTAINERD_ADDRESS", "unix:///run/containerd/containerd.sock")
     with pytest.raises(InvalidArgument, match="bare path"):

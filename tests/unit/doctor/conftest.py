@@ -9,7 +9,7 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Remote
 from pluginexec.daemon.target import Target
-from tests.support.embedded import NOBODY, short_root
+from tests.support.embedded import NOBODY, own_address, short_root
 from tests.support.layouts import one_directory
 
 
@@ -28,4 +28,4 @@ def target(root: Path) -> Target:
 @pytest.fixture
 def nowhere(root: Path) -> Target:
     """A host without a containerd."""
-    return Target(NOBODY, PLUGIN_NAMESPACE, one_directory(root), None)
+    return Target(own_address(root), PLUGIN_NAMESPACE, one_directory(root), None)

@@ -11,13 +11,12 @@ from pluginexec import PLUGIN_NAMESPACE
 from pluginexec.daemon.target import Target
 from pluginexec.doctor import root_checks, run
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
-from tests.support.embedded import NOBODY
 from tests.support.layouts import one_directory
 
 
 def test_a_root_too_long_for_a_socket_is_a_failure_where_a_private_one_is_needed(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)
-    check = run.run_check(root_checks.check_socket, Target.of(NOBODY, PLUGIN_NAMESPACE, one_directory(long)))
+    check = run.run_check(root_checks.check_socket, Target(None, PLUGIN_NAMESPACE, one_directory(long), None))
     assert (check.status, "at most 98" in check.found) == (FAILURE, True)
     assert "shorter" in check.remedy
 
