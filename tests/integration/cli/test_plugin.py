@@ -38,7 +38,10 @@ def create(px: Px, root_dir: Path, tmp_path: Path, new_id: Callable[[], str]) ->
             changes["entrypoint"] = [os.path.realpath(sys.executable), "-I", "-S", "-c", script]
         name = new_id()
         done = px("plugin", "create", *options, name, make_bundle(tmp_path / f"{name}-bundle", plugin, **changes))
-        assert (done.code, done.lines, done.err) == (0, [name], b"")
+        assert (done.code, done.lines) == (0, [name])
+        head, *privileges = done.err.decode().splitlines()
+        assert head == f"Plugin '{name}' is requesting the following privileges:"
+        assert all(line.startswith(" - ") for line in privileges)
         return name
 
     yield make
@@ -125,11 +128,33 @@ def test_a_tar_is_taken_and_a_field_that_is_not_known_is_said_once(px: Px, tmp_p
     subprocess.run(["tar", "-czf", tmp_path / "bundle.tar", "-C", bundle, "config.json", "rootfs"], check=True)
     done = px("plugin", "create", id, tmp_path / "bundle.tar")
     assert (done.code, done.lines) == (0, [id])
-    (warning,) = done.err.decode().splitlines()
+    (warning,) = (line for line in done.err.decode().splitlines() if line.startswith("pluginexec: "))
     assert "ignoring unknown field 'entripoint'" in warning
     done = px("plugin", "inspect", "--format", "{{json .Config.Interface}}", id)
     assert (done.lines, done.err) == (['{"types":["docker.authz/1.0"],"socket":"authz.sock"}'], b"")
     assert px("plugin", "rm", id).code == 0
+
+
+def test_create_lists_the_privileges_that_a_bundle_asks_for(px: Px, tmp_path: Path, id: str) -> None:
+    asked = {"capabilities": ["CAP_SYS_ADMIN", "CAP_BPF"], "devices": [{"path": "/dev/null"}], "allowAllDevices": True}
+    mounts = [{"source": "/a\x1b[2J", "destination": "/x", "type": "bind"}]
+    bundle = make_bundle(
+        tmp_path / "b", "volume", network={"type": "host"}, pidhost=True, ipchost=True, mounts=mounts, linux=asked
+    )
+    done = px("plugin", "create", id, bundle)
+    assert (done.code, done.lines) == (0, [id])
+    assert done.err.decode().splitlines() == [
+        f"Plugin '{id}' is requesting the following privileges:",
+        " - network: [host]",
+        " - host ipc namespace: [true]",
+        " - host pid namespace: [true]",
+        " - mount: [/a\\x1b[2J]",
+        " - device: [/dev/null]",
+        " - allow-all-devices: [true]",
+        " - capabilities: [CAP_SYS_ADMIN CAP_BPF]",
+    ]
+    bundle = make_bundle(tmp_path / "c", "volume", mounts=[], linux={}, network={})
+    assert px("plugin", "create", f"{id}-2", bundle).err == b""
 
 
 def test_ls_lists_what_is_asked_for(px: Px, create: Create) -> None:
