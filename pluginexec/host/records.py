@@ -8,6 +8,7 @@
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
       changes/          what an image's root file system takes: upper and work of the overlay
+      exit.json         how it ended, written by its executor before the container is deleted
       stopped           there if a person stopped it: no restart policy starts it again
 
 The record is what docker calls the container; containerd's container is there only while the plugin runs.
