@@ -42,7 +42,7 @@ class PluginFiles:
     def make(self, spec: dict[str, Any]) -> None:
         """Make the directory afresh, with the spec in it."""
         self.remove()
-        make_directory(self.directory)
+        make_directory(self.directory, in_use=True)
         try:
             write_plain(self.config, json.dumps(spec))
         except OSError as error:
@@ -99,7 +99,7 @@ class PluginFiles:
 
     def write_exit(self, status: ExitStatus) -> None:
         """Write the exit record, whole or not at all; ``OSError`` or an error of the tree if that fails."""
-        make_directory(self.directory)
+        make_directory(self.directory, in_use=True)
         record = {
             "exit_code": status.exit_code,
             "exited_at": status.exited_at.isoformat(),
