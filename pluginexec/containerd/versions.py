@@ -31,6 +31,8 @@ task is deleted              signalled
 a shim without a task, when  stays                  is ended             as 1.7                cleanup.shims
 the daemon starts                                                                              executor.lifecycle
 power readings in ``/sys``   open                   masked               masked                oci.default_spec
+names that ``images``        whole                  whole                cut off, unless       containerd.image_client
+``import`` prints                                                        ``--local``
 ===========================  =====================  ===================  ====================  =========================
 """
 
