@@ -45,5 +45,5 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     code = for_each(ids or host.records.all_ids(), restore, echo=False)
     if remote := find_listening(settings.address, settings.layout, settings.timeout):
         private = is_private(remote.address, settings.layout)
-        sweep_lost_shims(remote, settings.layout, is_private=private, namespaces=[settings.namespace])
+        sweep_lost_shims(remote, settings.layout, is_private=private)
     return code
