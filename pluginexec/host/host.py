@@ -171,7 +171,11 @@ class Host:
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
         status = status or unknown_exit(self.records.state(record.id))
-        state = self.records.change_state(record.id, **exit_fields(status))
+        try:
+            state = self.records.change_state(record.id, **exit_fields(status))
+        except Unavailable as error:  # a full disk; the executor's record of the exit stays for the next command
+            log.warning("%s: its exit is not written down now: %s", record.id, error)
+            state = replace(self.records.state(record.id), **exit_fields(status))
         if record.auto_remove:
             self._forget(record.id)
         return state

@@ -16,6 +16,7 @@ from pluginexec.linux import trees
 from pluginexec.linux.directories import is_there, make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.locks import take_lock
+from pluginexec.linux.reserve import reserve, write_in_place
 from pluginexec.types import ExitStatus
 
 _ATTACH_TIMEOUT = 5.0
@@ -45,6 +46,7 @@ class PluginFiles:
         make_directory(self.directory)
         try:
             write_plain(self.config, json.dumps(spec))
+            reserve(self._new_exit)  # so that its exit can be recorded on a full disk
         except OSError as error:
             raise file_error(error, f"directory {str(self.directory)!r} cannot be made") from error
 
@@ -108,7 +110,7 @@ class PluginFiles:
             "exited_at_is_upper_bound": status.exited_at_is_upper_bound,
         }
         try:
-            write_plain(self._new_exit, json.dumps(record))
+            write_in_place(self._new_exit, json.dumps(record))
             at = self._exit_time()
             os.utime(self._new_exit, ns=(at, at))
             self._new_exit.replace(self._exit)
