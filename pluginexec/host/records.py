@@ -8,6 +8,7 @@
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
       state.json.new    the space for the next state.json, so that it can be written on a full disk
+      exit.json         how it ended, written by its executor before the container is deleted
       stopped           named so if a person stopped it, and no restart policy starts it again; else not-stopped
 
 The record is what docker calls the container; containerd's container is there only while the plugin runs.
