@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,10 @@ from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.options.security import bounding
 from pluginexec.oci.spec import load_spec
 from pluginexec.restart_policy import parse_policy
+from pluginexec.root.layout import Layout
 from pluginexec.validation import check_id, parse_signal
+
+log = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -92,9 +96,10 @@ def planned(
     log_opts = pairs("--log-opt", options["log_opts"])
     check_options(driver, log_opts)
     _check(**options)
+    warn_if_forgotten(settings.layout, options["restart"])
     spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
     # Last: an invalid spec must fail before anything is started.
-    remote = ensure_running(settings.address, settings.layout)
+    remote = ensure_running(settings.address, settings.layout, settings.timeout)
     if options["rootfs"] is not None and not flags.chooses_seccomp:
         _confine(spec, replace(remote, runtime=options["runtime"]), settings)
     record = Record(
@@ -113,6 +118,14 @@ def planned(
         detached=detached,
     )
     return record, spec
+
+
+def warn_if_forgotten(layout: Layout, restart: str) -> None:
+    """Warn of a restart policy for a plugin that a reboot removes."""
+    if parse_policy(restart).name != "no" and not layout.survives_reboot:
+        log.warning(
+            "it will not be started after a reboot (--restart %s): the root %s is on a tmpfs", restart, layout.root
+        )
 
 
 def _confine(spec: dict[str, Any], remote: Remote, settings: Settings) -> None:

@@ -16,6 +16,8 @@ class Settings:
     namespace: str
     layout: Layout
     """The root and the state directory."""
+    timeout: float
+    """Seconds that one command to containerd may take."""
     debug: bool
     log_format: str
     """``text`` or ``json``."""

@@ -11,12 +11,15 @@ import typing
 import click
 
 from pluginexec import __version__
+from pluginexec.cli.seconds import Seconds
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
     from click.shell_completion import CompletionItem
+
+    from pluginexec.root.layout import Layout
 
 # The executor's defaults; importing them from there would double the time that --help takes.
 DEFAULT_ROOT = "/var/lib/pluginexec"
@@ -166,6 +169,16 @@ class LazyGroup(Group):
     "root, else one below /run/pluginexec/by-root.",
 )
 @click.option(
+    "--timeout",
+    metavar="SECONDS",
+    envvar="PLUGINEXEC_TIMEOUT",
+    show_envvar=True,
+    default=30.0,
+    show_default=True,
+    type=Seconds(),
+    help="Time for one thing that containerd is asked to do, such as the start of a plugin with its hooks.",
+)
+@click.option(
     "--debug",
     is_flag=True,
     envvar="PLUGINEXEC_DEBUG",
@@ -184,7 +197,14 @@ class LazyGroup(Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(
-    ctx: click.Context, address: str | None, namespace: str, root: str, state: str | None, debug: bool, log_format: str
+    ctx: click.Context,
+    address: str | None,
+    namespace: str,
+    root: str,
+    state: str | None,
+    timeout: float,
+    debug: bool,
+    log_format: str,
 ) -> None:
     """Run and supervise plugin containers on containerd, using ctr and runc.
 
@@ -205,9 +225,18 @@ def cli(
     if state == "":
         raise click.UsageError("the state directory is empty: pass a directory, or omit --state", ctx)
     layout = Layout.of(root, state)
-    ctx.obj = Settings(address, check_namespace(namespace), layout, debug, log_format)
+    ctx.obj = Settings(address, check_namespace(namespace), layout, timeout, debug, log_format)
     configure(debug, log_format)
     layout.check()
+    if layout.has_state_of_its_own:
+        ctx.call_on_close(lambda: _remove_unused_state(layout))
+
+
+def _remove_unused_state(layout: Layout) -> None:
+    if layout.state.exists():
+        from pluginexec.host.unused_state import remove_unused_state
+
+        remove_unused_state(layout)
 
 
 COMMANDS = cli.helps

@@ -14,5 +14,5 @@ def resolve(settings: Settings, host: Host, reference: str) -> str:
         from pluginexec.daemon.private import ensure_running
         from pluginexec.host.adopt import adopt
 
-        adopt(host, id, ensure_running(settings.address, host.layout).address, settings.namespace)
+        adopt(host, id, ensure_running(settings.address, host.layout, settings.timeout).address, settings.namespace)
     return id

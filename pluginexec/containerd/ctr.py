@@ -34,6 +34,7 @@ ABSENT_TIMEOUT = 2.0
 OUTPUT_LIMIT = 16 << 20
 """Bytes of each stream that are kept of one command; a list of 100,000 tasks needs half."""
 
+_SLOW = "allow more by 'pluginexec --timeout' or Remote(timeout=); or containerd or a shim hangs: see containerd's log"
 _CHUNK = 1 << 16
 _PROBE_TIMEOUT = 10.0
 # ctr reads CONTAINERD_ADDRESS and its like as defaults of flags; SOURCE_DATE_EPOCH makes it invent times.
@@ -107,7 +108,7 @@ def finish(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float
             raise DeadlineExceeded(
                 f"{_name(argv)} gave no answer within {timeout:g} s",
                 argv=argv,
-                hint="containerd or a shim may hang; see containerd's log",
+                hint=_SLOW,
             ) from None
         except BaseException:
             kill_group(process)

@@ -28,7 +28,6 @@ from pluginexec.linux.poll import wait_readable
 log = logging.getLogger(__name__)
 
 _DELETIONS = 8
-_TASKS = "io.containerd.runtime.v2.task"
 _RUNC_ROOT = "/run/containerd/runc"
 _SHIM_GRACE = 1.0
 _KILL_TIMEOUT = 5.0
@@ -71,7 +70,7 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
     _wait(list(find_shims(files.address)), _SHIM_GRACE)  # those whose task is deleted go by themselves
     cgroups = [cgroup for shim in find_shims(files.address) for cgroup in cgroups_below(shim)]
     kill_processes(files)
-    for bundle in sorted((files.state / _TASKS).glob("*/[!.]*")):  # those with a dot are being deleted
+    for bundle in sorted(files.tasks.glob("*/[!.]*")):  # those with a dot are being deleted
         _delete_runtime_state(remote, bundle)
         cgroups.append(cgroups_path_of(_read_object(bundle / "config.json")))
     for cgroup in cgroups:  # of those whose state the runtime did not write, or has lost
@@ -87,7 +86,7 @@ def sweep(files: DaemonFiles, remote: Remote) -> None:
 
 def kill_processes(files: DaemonFiles) -> None:
     """SIGKILL our shims with all that is below them, and our loggers."""
-    kill_trees(lambda: [*find_shims(files.address), *find_loggers(files.state / _TASKS)])
+    kill_trees(lambda: [*find_shims(files.address), *find_loggers(files.tasks)])
 
 
 def kill_trees(find: Callable[[], Iterable[psutil.Process]]) -> None:

@@ -15,7 +15,7 @@ from pluginexec.errors import FailedPrecondition, InvalidArgument, Unavailable
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error, open_plain, write_plain
 from pluginexec.linux.identity import is_ours, listener, program_name
-from pluginexec.linux.locks import release_lock, take_lock
+from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.root.layout import absolute
 
 LONGEST_ADDRESS = 98
@@ -61,6 +61,8 @@ class DaemonFiles:
         self.pid = self.runtime / "containerd.pid"
         self.state = self.runtime / "state"
         self.lock = self.runtime / "lock"
+        self.tasks = self.state / "io.containerd.runtime.v2.task"
+        """The bundles of what it runs, in a directory for each namespace."""
         self.address = _address(str(self.runtime))
         length = len(self.address.encode())
         if length > LONGEST_ADDRESS:
@@ -72,10 +74,8 @@ class DaemonFiles:
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Make the directories and the configuration, and hold the lock; ``Taken`` if another process does."""
-        for each in self._given:
-            make_directory(each)
         try:
-            lock = take_lock(self.lock)
+            lock = take_lock_in(self._make, self.lock)
         except OSError as error:
             raise file_error(error, f"directory {str(self.runtime)!r} cannot be used") from error
         if lock is None:
@@ -88,6 +88,10 @@ class DaemonFiles:
             yield
         finally:
             release_lock(lock)
+
+    def _make(self) -> None:
+        for each in self._given:
+            make_directory(each)
 
     def processes(self) -> Iterator[int]:
         """Find the pids of the containerd that runs on these files, started by any process.

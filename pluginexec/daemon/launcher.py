@@ -35,6 +35,8 @@ _LIMITS = {
     ),
 }
 _OPEN_FILES = 1 << 20
+_LEAST_OPEN_FILES = 1024
+"""Which a default spec gives its process, and the OCI runtime could not."""
 _CPUS = 1 << 16
 """More than there are; the kernel takes those that exist and are allowed."""
 
@@ -52,6 +54,12 @@ def main(argv: list[str]) -> None:
     for step in steps:
         with contextlib.suppress(OSError, ValueError):
             step()
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if allowed < _LEAST_OPEN_FILES:  # what would start now could run no plugin, for later commands neither
+        sys.exit(
+            f"open files are limited to {allowed}, which this user may not raise; plugins need {_LEAST_OPEN_FILES}: "
+            f"try it after 'ulimit -n {_LEAST_OPEN_FILES}'"
+        )
     os.umask(0o022)
     os.chdir("/")
     # Ignored signals stay ignored after exec; Python itself ignores some.

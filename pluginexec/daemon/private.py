@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 _POLL = 0.02
 
 
-def choose(address: str | None) -> Remote:
+def choose(address: str | None, timeout: float = DEFAULT_TIMEOUT) -> Remote:
     """Return the containerd that was asked for; ``None`` asks for ``$CONTAINERD_ADDRESS``, else the machine's."""
-    return Remote() if address is None else Remote(address)
+    return Remote(timeout=timeout) if address is None else Remote(address, timeout=timeout)
 
 
 def is_given(address: str | None) -> bool:
@@ -76,33 +76,33 @@ def is_private(address: str, layout: Layout) -> bool:
         return False
 
 
-def find_listening(address: str | None, layout: Layout) -> Remote | None:
+def find_listening(address: str | None, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> Remote | None:
     """Return the containerd that ``ensure_running`` would use if it runs already; nothing is started."""
-    candidates = [choose(address)]
+    candidates = [choose(address, timeout)]
     if may_be_private(address, layout):
         with contextlib.suppress(InvalidArgument):  # its path is too long for a socket
-            candidates.append(Remote(private_address(layout)))
+            candidates.append(Remote(private_address(layout), timeout=timeout))
     return next((each for each in candidates if each.listens()), None)
 
 
-def ensure_running(address: str | None, layout: Layout) -> Remote:
+def ensure_running(address: str | None, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> Remote:
     """Return a containerd that listens: the chosen one; instead of the default, the private one, started where need be.
 
     What is started is left running. Raises what ``Containerd`` and its ``start`` do, and ``Unavailable`` if nothing
     listens on an address that was given, or if another process has the private one in its hands and it does not come up
     in time.
     """
-    chosen = choose(address)
+    chosen = choose(address, timeout)
     if chosen.listens():
         return chosen
     if not may_be_private(address, layout):
         raise not_listening(address)
-    return ensure_private(layout, chosen.address)
+    return ensure_private(layout, chosen.address, timeout)
 
 
-def ensure_private(layout: Layout, instead_of: str = "") -> Remote:
+def ensure_private(layout: Layout, instead_of: str = "", timeout: float = DEFAULT_TIMEOUT) -> Remote:
     """As ``ensure``, for the private one alone; ``instead_of`` is the address where nothing listens, to be told."""
-    containerd = private_containerd(layout)
+    containerd = private_containerd(layout, timeout=timeout)
     deadline = time.monotonic() + STARTUP_TIMEOUT
     while not containerd.remote.listens():
         layout.make()
@@ -121,25 +121,27 @@ def ensure_private(layout: Layout, instead_of: str = "") -> Remote:
 
 
 @contextlib.contextmanager
-def supervised(address: str | None, layout: Layout, patience: float = 0.0) -> Iterator[Remote]:
+def supervised(
+    address: str | None, layout: Layout, patience: float = 0.0, timeout: float = DEFAULT_TIMEOUT
+) -> Iterator[Remote]:
     """As ``ensure``; a private one is started again when it dies, for as long as this is entered, and then left.
 
     Only one process can watch it: where another one does, and still does after ``patience`` seconds, this one merely
     uses it.
     """
-    chosen = choose(address)
+    chosen = choose(address, timeout)
     if chosen.listens() and not is_private(chosen.address, layout):
         yield chosen
         return
     if not may_be_private(address, layout):
         raise not_listening(address)
-    containerd = private_containerd(layout)
+    containerd = private_containerd(layout, timeout=timeout)
     deadline = time.monotonic() + patience
     layout.make()
     while not (ours := _start(containerd, chosen.address)) and time.monotonic() < deadline:
         time.sleep(_POLL)
     if not ours:
-        yield ensure_private(layout, chosen.address)
+        yield ensure_private(layout, chosen.address, timeout)
         return
     try:
         yield containerd.remote

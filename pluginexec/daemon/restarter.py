@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT
 from pluginexec.daemon.private import private_containerd
 from pluginexec.errors import PluginExecError
 from pluginexec.restart_policy import pause_before
@@ -23,8 +24,8 @@ class ContainerdRestarter:
     process may have it in its hands, or its binary may be missing for now.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._containerd = private_containerd(layout)
+    def __init__(self, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._containerd = private_containerd(layout, timeout=timeout)
         self._over = threading.Event()
         self._tried = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pluginexec-restarter", daemon=True)

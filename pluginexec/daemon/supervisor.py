@@ -41,6 +41,7 @@ _POLL = 0.01
 _INTERRUPT_POLL = 0.5
 _PROBE_TIMEOUT = 3.0
 """Seconds for one question to a containerd that is only starting."""
+_SHORTAGE_PATIENCE = 3.0
 _STOPPED = "it was stopped as it started"
 
 
@@ -197,11 +198,13 @@ class Supervisor:
     def _await_answer(self, child: Child, timeout: float, client: Client) -> bool:
         """Return whether it answered; if not, it ended, the time is over, or a stop was asked for.
 
-        Raises what kept us from asking: no ``ctr``, or no descriptors until the time was over.
+        Raises what kept us from asking: no ``ctr``, or no descriptors for ``_SHORTAGE_PATIENCE`` seconds.
         """
         obstacle = None
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline and not child.wait(_POLL, self._wake):
+        begun = time.monotonic()
+        while time.monotonic() < begun + (min(timeout, _SHORTAGE_PATIENCE) if obstacle else timeout):
+            if child.wait(_POLL, self._wake):
+                return False
             obstacle = None
             try:
                 if self._remote.listens():
@@ -211,7 +214,7 @@ class Supervisor:
                 pass
             except Unavailable as error:
                 obstacle = error if error.returncode is None else None
-        if obstacle and not child.wait(0, self._wake):
+        if obstacle:
             raise obstacle
         return False
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.private import find_listening, may_be_private, not_listening
 from pluginexec.daemon.target import Target
@@ -50,7 +50,7 @@ class _Output:
 def check_plugin(target: Target) -> Check:
     """Run a tiny plugin, and report how long it took."""
     try:
-        seconds = run_tiny_plugin(target.address, target.layout)
+        seconds = run_tiny_plugin(target.address, target.layout, target.timeout)
     except NotTried as error:
         return Check("plugin", WARNING, f"not tried: {error}", error.hint or "")
     except PluginExecError as error:
@@ -59,13 +59,17 @@ def check_plugin(target: Target) -> Check:
     return Check("plugin", OK, f"a tiny plugin ran: {seconds * 1000:.0f} ms from creation to exit")
 
 
-def run_tiny_plugin(address: str | None, layout: Layout) -> float:
+def run_tiny_plugin(address: str | None, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> float:
     """Run the plugin on the containerd of this root's plugins; return the seconds from its creation to its exit.
 
     If no containerd listens, a temporary one is started. Raise ``NotTried`` if there is no program or directory for
     it, otherwise the error that occurred.
     """
-    with _rootfs(layout.root) as rootfs, _scratch(layout) as scratch, _containerd(address, layout, scratch) as remote:
+    with (
+        _rootfs(layout.root) as rootfs,
+        _scratch(layout) as scratch,
+        _containerd(address, layout, scratch, timeout) as remote,
+    ):
         return _run(remote, scratch, rootfs)
 
 
@@ -96,11 +100,11 @@ def _run(remote: Remote, scratch: Path, rootfs: Path) -> float:
 
 
 @contextlib.contextmanager
-def _containerd(address: str | None, layout: Layout, scratch: Path) -> Iterator[Remote]:
-    if remote := find_listening(address, layout):
+def _containerd(address: str | None, layout: Layout, scratch: Path, timeout: float) -> Iterator[Remote]:
+    if remote := find_listening(address, layout, timeout):
         yield remote
     elif may_be_private(address, layout):
-        with Containerd(scratch) as containerd:
+        with Containerd(scratch, timeout=timeout) as containerd:
             yield containerd.remote
     else:
         raise not_listening(address)

@@ -94,7 +94,7 @@ def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> 
     _take(containerd, files)
     try:
         if plugins:
-            _stop_plugins(layout)
+            _stop_plugins(Host(layout, timeout))
     finally:
         containerd.stop()
     return True
@@ -102,7 +102,7 @@ def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> 
 
 def _has_bundles(files: DaemonFiles) -> bool:
     # A containerd that was killed has left what it ran.
-    return any(files.state.glob("io.containerd.runtime.v2.task/*/*"))
+    return any(files.tasks.glob("*/*"))
 
 
 def _take(containerd: Containerd, files: DaemonFiles) -> None:
@@ -124,13 +124,11 @@ def _take(containerd: Containerd, files: DaemonFiles) -> None:
         time.sleep(_POLL)
 
 
-def _stop_plugins(layout: Layout) -> None:
+def _stop_plugins(host: Host) -> None:
     """Stop the plugins that have a record, so that it says how they ended; all else the end of containerd kills."""
-    records = Records(layout)
-    ids = _running(records)
+    ids = _running(host.records)
     for id in ids:  # all of them before any ends: no policy starts one again
-        records.mark_stopped(id)
-    host = Host(layout)
+        host.records.mark_stopped(id)
     for error in side_by_side(lambda id: _stop_plugin(id, host), ids):
         if error:
             raise error

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pluginexec.containerd.error_messages import invocation_code
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.private import ensure_running, is_private
 from pluginexec.errors import (
     AlreadyExists,
@@ -30,9 +30,17 @@ from pluginexec.executor.signals import kill_notice
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
 from pluginexec.host.programs import AllRecords
-from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record, State, hold_process, is_alive
+from pluginexec.host.records import (
+    SHORT_LOCK_TIMEOUT,
+    Record,
+    State,
+    hold_process,
+    is_alive,
+    is_of_another_boot,
+)
 from pluginexec.host.signals import resume, send
-from pluginexec.linux.pidfd import InitProcess, start_seconds
+from pluginexec.host.states import exit_fields, process_fields, unknown_exit
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.layout import Layout
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.streams.sinks import Sink
@@ -54,8 +62,10 @@ _LOCK_POLL = 0.01
 class Host:
     """The plugins of a root directory, as the commands work on them; it keeps nothing open."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.layout = layout
+        self.timeout = timeout
+        """Seconds that one command to containerd may take."""
         self.records = AllRecords(layout)
         # What only waits for a plugin to end takes no turn.
         self._turns = threading.BoundedSemaphore(WORK_AT_ONCE)
@@ -64,8 +74,8 @@ class Host:
         """Return the containerd of a plugin: the one that it was created on, the private one started if need be."""
         address = record.address
         if is_private(address, self.layout):
-            address = ensure_running(address, self.layout).address
-        return Remote(address, runtime=record.runtime)
+            address = ensure_running(address, self.layout, self.timeout).address
+        return Remote(address, runtime=record.runtime, timeout=self.timeout)
 
     def executor(self, record: Record, handler: ExitHandler | None = None) -> Executor:
         """Return an executor for a plugin, which shares the root with those of other processes."""
@@ -108,8 +118,7 @@ class Host:
         self.records.change_state(
             record.id,
             status="running",
-            pid=pid,
-            pid_started=start_seconds(pid) or 0.0,
+            **process_fields(pid),
             started_at=begun,
             finished_at=None,
             finished_at_is_upper_bound=False,
@@ -150,13 +159,15 @@ class Host:
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
             status = self.files(id).find_exit(state.pid)
-            return replace(state, **_exit_of(status)) if status else replace(state, status="exited")
+            if status is None and is_of_another_boot(state):
+                status = unknown_exit(state)
+            return replace(state, **exit_fields(status)) if status else replace(state, status="exited")
         return state
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        unknown = ExitStatus(None, _now(), 0, exited_at_is_upper_bound=True)
-        state = self.records.change_state(record.id, **_exit_of(status or unknown))
+        status = status or unknown_exit(self.records.state(record.id))
+        state = self.records.change_state(record.id, **exit_fields(status))
         if record.auto_remove:
             self._forget(record.id)
         return state
@@ -170,9 +181,7 @@ class Host:
         if runs:
             with contextlib.suppress(NotFound):  # ended meanwhile
                 pid = executor.pid(record.id)
-                return self.records.change_state(
-                    record.id, status="running", pid=pid, pid_started=start_seconds(pid) or 0.0
-                )
+                return self.records.change_state(record.id, status="running", **process_fields(pid))
         return self.record_exit(record, exit_status(executor, record.id))
 
     def give_up(self, id: str) -> State:
@@ -214,7 +223,7 @@ class Host:
                 self.notify_serve()
             self._send(record, init, number)
             if ends:
-                resume(self.records, record, init)
+                resume(self.records, record, init, self.timeout)
 
     def wait(self, id: str) -> State:
         """Wait until a plugin has ended and all that is done about it; return its state then."""
@@ -316,7 +325,7 @@ class Host:
     def _end(self, record: Record, init: InitProcess, number: int, timeout: float) -> bool:
         """Send a signal and wait; return whether the process has ended."""
         self._send(record, init, number)
-        resume(self.records, record, init)
+        resume(self.records, record, init, self.timeout)
         return init.ends_within(timeout)
 
     def _send(self, record: Record, init: InitProcess, number: int) -> None:
@@ -331,17 +340,6 @@ def exit_status(executor: Executor, id: str) -> ExitStatus | None:
     with contextlib.suppress(NotFound):
         return executor.exit_status(id)
     return None
-
-
-def _exit_of(status: ExitStatus) -> dict[str, Any]:
-    """Return the fields of a state that say how a plugin ended."""
-    return {
-        "status": "exited",
-        "finished_at": status.exited_at,
-        "finished_at_is_upper_bound": status.exited_at_is_upper_bound,
-        "exit_code": status.exit_code,
-        "oom_killed": status.oom_killed,
-    }
 
 
 def _now() -> datetime:

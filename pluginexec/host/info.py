@@ -8,6 +8,7 @@ from typing import Any
 
 from pluginexec import __version__
 from pluginexec.containerd.programs import find_program
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT
 from pluginexec.daemon.private import choose, is_private, may_be_private, private_address
 from pluginexec.daemon.target import Target
 from pluginexec.errors import NotFound, PluginExecError, Unknown
@@ -18,9 +19,9 @@ from pluginexec.linux import machine
 from pluginexec.root.layout import Layout
 
 
-def facts(address: str | None, namespace: str, layout: Layout) -> dict[str, Any]:
+def facts(address: str | None, namespace: str, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> dict[str, Any]:
     """Return all that ``info`` tells; a version that cannot be found out is empty."""
-    target = Target.of(address, namespace, layout)
+    target = Target.of(address, namespace, layout, timeout)
     used = _address(target)
     return {
         "version": __version__,
@@ -31,7 +32,7 @@ def facts(address: str | None, namespace: str, layout: Layout) -> dict[str, Any]
         "private": is_private(used, layout),
         "listening": target.listening is not None,
         "serve": machine.listens(layout.serve_socket),
-        **_count(Host(layout)),
+        **_count(Host(layout, timeout)),
         "log_driver": DRIVERS[0],
         "containerd_version": _server_version(target),
         "ctr_version": find_program("ctr").version,

@@ -26,8 +26,9 @@ from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
 from pluginexec.linux import trees
+from pluginexec.linux.boot import boot_id
 from pluginexec.linux.directories import make_directory, names_in
-from pluginexec.linux.files import file_error, is_at
+from pluginexec.linux.files import ForeignFile, file_error, read_own, write_plain
 from pluginexec.linux.locks import await_lock, release_lock
 from pluginexec.linux.pidfd import InitProcess, start_seconds
 from pluginexec.root.layout import ROOT, Layout
@@ -66,7 +67,8 @@ class State:
     """What became of a plugin: ``status`` is created, running, restarting or exited.
 
     ``pid_started``: when its process started, in seconds since the boot; with it, a pid that the kernel gave to
-    another process is not taken for it. ``finished_at_is_upper_bound``: whether it ended then or before.
+    another process is not taken for it; nor, with ``boot_id``, one of another boot. ``finished_at_is_upper_bound``:
+    whether it ended then or before.
     """
 
     status: str = "created"
@@ -79,6 +81,7 @@ class State:
     oom_killed: bool = False
     restart_count: int = 0
     error: str = ""
+    boot_id: str = ""
 
 
 class Records:
@@ -232,13 +235,18 @@ def resolve_prefix(reference: str, ids: list[str]) -> str | None:
 
 def hold_process(state: State) -> InitProcess | None:
     """Return the process of a state, held; ``None`` if it has ended. Close it in the end."""
-    if state.status != "running" or not state.pid:
+    if state.status != "running" or not state.pid or is_of_another_boot(state):
         return None
     init = InitProcess.open(state.pid)
     if init and start_seconds(state.pid) != state.pid_started:
         init.close()
         return None
     return init
+
+
+def is_of_another_boot(state: State) -> bool:
+    """Return whether the machine was booted since a plugin was started: then it has ended, whatever has its pid."""
+    return bool(state.boot_id) and state.boot_id != boot_id()
 
 
 def is_alive(state: State) -> bool:
@@ -265,8 +273,6 @@ def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterato
     if descriptor is None:
         raise DeadlineExceeded("another process is at work on it", id=id, hint=f"see who: fuser {path}")
     try:
-        if not is_at(path, descriptor):  # removed by the last holder of the lock
-            raise missing
         yield
     finally:
         release_lock(descriptor)
@@ -294,15 +300,17 @@ def _decode(kind: type[_T], content: dict[str, Any], id: str) -> _T:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
+    write_plain(path, json.dumps(content))
 
 
 def read_whole(path: Path, id: str) -> dict[str, Any]:
     """Read a JSON file of a plugin; ``NotFound`` if it is not there."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_own(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(id) from error
+    except ForeignFile as error:
+        raise Unknown(f"file {str(path)!r} belongs to another user", id=id, hint="remove its directory") from error
     except OSError as error:
         raise file_error(error, f"file {str(path)!r} cannot be read") from error
     except (ValueError, RecursionError) as error:

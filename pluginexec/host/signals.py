@@ -25,7 +25,7 @@ def send(client: Callable[[], Client], id: str, init: InitProcess, number: int) 
         init.send(number)
 
 
-def resume(records: Records, record: Record, init: InitProcess) -> None:
+def resume(records: Records, record: Record, init: InitProcess, timeout: float) -> None:
     """Resume a plugin, if it is paused, to which a signal was sent that is to end it; starts no containerd."""
-    client = Remote(record.address, runtime=record.runtime).new_client(record.namespace)
+    client = Remote(record.address, runtime=record.runtime, timeout=timeout).new_client(record.namespace)
     resume_paused(client, record.id, cgroup_of(init.pid, records.spec(record.id)), init.has_ended)

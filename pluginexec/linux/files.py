@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError, Unavailable
 
@@ -17,6 +18,10 @@ SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUO
 """Why a file could not be opened that may well open later."""
 LARGEST_FILE = 16 << 20
 """Bytes of the largest file that is read whole: a ``config.json``."""
+
+
+class ForeignFile(PermissionError):
+    """A file of another user, where only this user's are trusted."""
 
 
 def open_plain(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
@@ -37,10 +42,22 @@ def open_plain(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int
 def read_bounded(path: str | os.PathLike[str], limit: int = LARGEST_FILE) -> bytes:
     """Return what is in a regular file; ``OSError`` (EFBIG) if that is more than ``limit`` bytes."""
     with open(open_plain(path), "rb") as file:
-        content = file.read(limit + 1)
+        return _read(file, path, limit)
+
+
+def _read(file: IO[bytes], path: str | os.PathLike[str], limit: int) -> bytes:
+    content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", os.fspath(path))
     return content
+
+
+def read_own(path: str | os.PathLike[str]) -> bytes:
+    """As ``read_bounded``, for a file of this user's alone; ``ForeignFile`` for that of another."""
+    with open(open_plain(path), "rb") as file:
+        if os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise ForeignFile(errno.EPERM, "it belongs to another user", os.fspath(path))
+        return _read(file, path, LARGEST_FILE)
 
 
 def write_plain(path: str | os.PathLike[str], content: str) -> None:
@@ -53,7 +70,7 @@ def file_error(error: OSError, what: str, wrong_path: tuple[int, ...] = _WRONG_P
     """Return the error of the tree for a file that could not be made, read or written."""
     message = f"{what}: {error.strerror or error}"
     if isinstance(error, PermissionError):
-        return PermissionDenied(message, hint="run as root")
+        return PermissionDenied(message, hint="run as root" if os.geteuid() else None)
     if error.errno in wrong_path:
         return InvalidArgument(message)
     return Unavailable(message)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pluginexec.errors import AlreadyExists, InvalidArgument, PluginExecError, shown
 from pluginexec.linux import trees
+from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error
 from pluginexec.managed.archive.bounds import Bounds
 from pluginexec.managed.archive.directory import directory_entries
@@ -66,7 +67,7 @@ def unpack(source: str | os.PathLike[str], directory: Path) -> Path:
     origin = bundle_path(source)
     new = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
     try:
-        new.mkdir(mode=0o700, parents=True)
+        make_directory(new)
         try:
             _fill(origin, new)
             os.rename(new, directory)

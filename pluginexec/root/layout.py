@@ -33,6 +33,7 @@ DEFAULT_STATE = "/run/pluginexec"
 ROOT, STATE = "root directory", "state directory"
 """What messages call them."""
 _DIGITS = 12
+_VOLATILE = ("tmpfs", "ramfs")
 
 
 class Layout:
@@ -56,6 +57,18 @@ class Layout:
 
     def __repr__(self) -> str:
         return f"Layout({str(self.root)!r}, {str(self.state)!r})"
+
+    @property
+    def has_state_of_its_own(self) -> bool:
+        """Whether the state directory is one that was made for this root, because none was given."""
+        return self.state.parent == _by_root()
+
+    @property
+    def survives_reboot(self) -> bool:
+        """Whether what is below the root is still there after a reboot."""
+        from pluginexec.linux.machine import existing_parent, file_system  # here, because it loads psutil
+
+        return file_system(existing_parent(self.root)) not in _VOLATILE
 
     @classmethod
     def of(cls, root: str | os.PathLike[str], state: str | os.PathLike[str] | None = None) -> Layout:
@@ -115,7 +128,11 @@ def default_state(root: Path) -> Path:
     import hashlib  # here, because it loads OpenSSL
 
     digest = hashlib.sha256(real.encode()).hexdigest()[:_DIGITS]
-    return Path(DEFAULT_STATE) / "by-root" / digest
+    return _by_root() / digest
+
+
+def _by_root() -> Path:
+    return Path(DEFAULT_STATE) / "by-root"
 
 
 def absolute(directory: str | os.PathLike[str], what: str = ROOT) -> Path:

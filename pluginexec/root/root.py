@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from functools import partial
 
-from pluginexec.errors import FailedPrecondition, Unavailable
+from pluginexec.errors import FailedPrecondition
 from pluginexec.linux.directories import make_directory
-from pluginexec.linux.files import WRONG_FOR_GOOD, file_error, is_at
-from pluginexec.linux.locks import await_lock, release_lock
+from pluginexec.linux.files import WRONG_FOR_GOOD, file_error
+from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.root.layout import ROOT, Layout, absolute
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.validation import check_id
@@ -18,7 +19,6 @@ EXITS_KEPT = 256
 """How many exit records of ended plugins a root keeps; the oldest go first."""
 _LOCK_TIMEOUT = 1.0
 """Seconds that what an executor was starting when it was killed may take until it runs: so long it holds the lock."""
-_TRIES = 10
 _TAKEN_HINT = "close the other executor first, or give this one another root directory"
 
 
@@ -33,7 +33,12 @@ class Root:
         self.unfinished = layout.unfinished
         self._containers = layout.containers
         self._newest_exit = 0
-        self._lock = self._take(layout)
+        try:
+            # Again and again: a command may remove a state directory that it has found unused.
+            make = partial(make_directory, self.path, ROOT)
+            self._lock = take_lock_in(make, layout.lock, _LOCK_TIMEOUT, shared=shared)
+        except OSError as error:
+            raise file_error(error, f"{ROOT} {str(self.path)!r} cannot be used", WRONG_FOR_GOOD) from error
         if self._lock is None:
             raise FailedPrecondition(f"root directory {str(self.path)!r} is in use", hint=_TAKEN_HINT)
         try:
@@ -41,21 +46,6 @@ class Root:
         except BaseException:
             self.close()
             raise
-
-    def _take(self, layout: Layout) -> int | None:
-        """Make the directory and take its lock; a command may remove a state directory that it has found unused."""
-        for _ in range(_TRIES):
-            make_directory(self.path, ROOT)
-            try:
-                lock = await_lock(layout.lock, _LOCK_TIMEOUT, shared=self._shared)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise file_error(error, f"{ROOT} {str(self.path)!r} cannot be used", WRONG_FOR_GOOD) from error
-            if lock is None or is_at(layout.lock, lock):
-                return lock
-            release_lock(lock)
-        raise Unavailable(f"root directory {str(self.path)!r} cannot be used: other processes keep removing it")
 
     def close(self) -> None:
         """Let another executor have the root."""

@@ -42,7 +42,7 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
 
     If the reader closes the pipe, as in 'attach ID | head', this command ends and the plugin keeps running.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     id = resolve(settings, host, id)
     check_output(host.records, id, "attach")
     if host.reconcile(id).status != "running":

@@ -45,7 +45,7 @@ def status(settings: Settings, format: str) -> int:
     The exit code is 0 if it is running, 3 if it is not, and 4 if it is running but does not answer.
     """
     with progress("asking containerd"):
-        result = daemon.status(settings.layout)
+        result = daemon.status(settings.layout, settings.timeout)
     seconds = (now() - result.started_at).total_seconds() if result.started_at else None
     uptime = "" if seconds is None else human_duration(max(0.0, seconds))
     row = {**asdict(result), "uptime": uptime, "uptime_seconds": seconds and round(seconds, 3)}
@@ -62,7 +62,7 @@ def stop(settings: Settings, everything: bool) -> None:
     Fails while 'pluginexec serve' or a 'pluginexec run' in the foreground supervises it.
     """
     with progress("stopping containerd" + (" and its plugins" if everything else "")):
-        stopped = daemon.stop(settings.layout, plugins=everything)
+        stopped = daemon.stop(settings.layout, plugins=everything, timeout=settings.timeout)
     if stopped:
         rest = " and its plugins" if everything else "; its plugins keep running"
         message = f"stopped the private containerd under {settings.layout.root}{rest}"

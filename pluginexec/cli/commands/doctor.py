@@ -34,7 +34,7 @@ def command(settings: Settings, format: str) -> int:
     """
     results: list[Check] = []
     with Signals():
-        target = Target.of(settings.address, settings.namespace, settings.layout)
+        target = Target.of(settings.address, settings.namespace, settings.layout, settings.timeout)
         if format == "table":
             _print_screen(_collected(target, results))
             _print_verdict(results)

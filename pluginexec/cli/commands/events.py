@@ -65,7 +65,7 @@ def _events(settings: Settings, since: int, until: int | None) -> Iterator[Event
     feed = Feed(Records(settings.layout), since)
     with contextlib.ExitStack() as stack:
         if until is None or until > time.time_ns():
-            client = ensure_running(settings.address, settings.layout).new_client(settings.namespace)
+            client = ensure_running(settings.address, settings.layout, settings.timeout).new_client(settings.namespace)
             stack.callback(EventStream(client.ctr, feed, ALL_TOPICS).close)
         timeout = 0.0
         while True:

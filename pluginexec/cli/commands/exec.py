@@ -73,7 +73,7 @@ def command(
     if tty and not os.isatty(0):
         raise click.UsageError("the input device is not a TTY; omit --tty")
     spec = Command(arguments, env, env_file, workdir, user, terminal=tty, interactive=interactive, detach=detach)
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     try:
         with (
             Signals() as signals,

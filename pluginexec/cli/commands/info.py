@@ -35,7 +35,7 @@ TITLES = {
 @click.pass_obj
 def command(settings: Settings, format: str) -> None:
     """Display the containerd, root and versions in use, and the number of plugins. Does not start containerd."""
-    row = facts(settings.address, settings.namespace, settings.layout)
+    row = facts(settings.address, settings.namespace, settings.layout, settings.timeout)
     if format == "table":
         for key, title in TITLES.items():
             put(f"{title}: {to_text(row[key])}")

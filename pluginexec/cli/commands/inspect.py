@@ -22,5 +22,5 @@ def command(settings: Settings, format: str, ids: tuple[str, ...]) -> int:
     Prints one JSON object per line; --format '{{.State}}' prints one field, '{{json .Spec.process.args}}' a part as
     JSON.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     return for_each(ids, lambda id: print_document(details(host, host.records.resolve(id)), format), echo=False)

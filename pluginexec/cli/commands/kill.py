@@ -27,5 +27,5 @@ def command(settings: Settings, signal: str, ids: tuple[str, ...]) -> int:
 
     After SIGKILL or its stop signal, a plugin is not restarted by its restart policy.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     return for_each_at_once(ids, lambda id: host.kill(resolve(settings, host, id), signal), "signalling")

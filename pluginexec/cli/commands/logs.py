@@ -24,7 +24,7 @@ def command(settings: Settings, /, id: str, **options: Any) -> None:
     -t, --since and --until need the log driver json-file; raw logs have no timestamps. -f also follows the log across
     rotations, up to its end.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     id = resolve(settings, host, id)
     check_output(host.records, id, "logs")
     show_log(host, id, **options)

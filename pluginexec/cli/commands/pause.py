@@ -20,5 +20,5 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     Prints each ID. A plugin that is not running or already paused is an error; the others are paused nevertheless.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     return for_each(ids, lambda id: pause(host, resolve(settings, host, id)))

@@ -44,7 +44,7 @@ def command(
     tests = parse_filters(filters)
     # As in docker, a filter by state implies --all.
     everything = everything or any(text.startswith(("status=", "exited=")) for text in filters)
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     rows = []
     code = 0
     for id in host.records.all_ids():

@@ -24,7 +24,7 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     written to the log. Plugins that a program created in this root and left behind get a record; one that a program
     supervises is left to it. If the output of a running plugin has no reader, 'pluginexec attach' reads it.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
 
     def restore(id: str) -> None:
         if host.records.is_recorded(id):
@@ -32,7 +32,12 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
         elif supervisor(host.layout, id):
             state = host.records.state(id)
         else:
-            state = adopt(host, id, ensure_running(settings.address, settings.layout).address, settings.namespace)
+            state = adopt(
+                host,
+                id,
+                ensure_running(settings.address, settings.layout, settings.timeout).address,
+                settings.namespace,
+            )
         put(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
 
     return for_each(ids or host.records.all_ids(), restore, echo=False)

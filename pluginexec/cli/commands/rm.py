@@ -18,7 +18,7 @@ from pluginexec.host.managed.files import check_not_managed
 @click.pass_obj
 def command(settings: Settings, force: bool, ids: tuple[str, ...]) -> int:
     """Remove stopped plugins and their logs, and everything else that the root has of them."""
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
 
     def remove(reference: str) -> None:
         id = resolve(settings, host, reference)

@@ -42,7 +42,7 @@ def command(settings: Settings, /, detach: bool, flags: ContainerFlags, **option
         raise click.UsageError("--restart needs --detach: a plugin in the foreground is not restarted")
     with Signals() as signals:
         record, spec = planned(settings, flags, detached=detach, **options)
-        host = Host(settings.layout)
+        host = Host(settings.layout, settings.timeout)
         host.records.create(record, spec)
         try:
             if detach:
@@ -68,7 +68,7 @@ def _in_foreground(
     sinks = attached_sinks(record, host.records.directory(id), stdout, stderr)
     with (
         host.records.lock(id, SHORT_LOCK_TIMEOUT),
-        supervised(record.address, host.layout),
+        supervised(record.address, host.layout, timeout=host.timeout),
         host.executor(record) as executor,
         signals.forwarded(lambda number: executor.signal(id, number)) as started,
     ):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 
 from pluginexec.cli.globals import Settings
+from pluginexec.cli.seconds import Seconds
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.host.serve.service import Options, Serve
 
@@ -23,7 +24,7 @@ _TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     help="Leave the plugins running on exit, for the next serve.",
 )  # fmt: skip
 @click.option(
-    "--stop-timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="SECONDS",
+    "--stop-timeout", type=Seconds(zero=True), default=10.0, show_default=True, metavar="SECONDS",
     help="Without --live-restore: seconds to wait for a plugin to stop on exit before killing it.",
 )  # fmt: skip
 @click.pass_obj
@@ -44,7 +45,7 @@ def command(settings: Settings, live_restore: bool, stop_timeout: float) -> None
     """
     for package in ("pluginexec.host", "pluginexec.daemon"):
         logging.getLogger(package).setLevel(logging.DEBUG if settings.debug else logging.INFO)
-    options = Options(settings.address, settings.namespace, live_restore, stop_timeout)
+    options = Options(settings.address, settings.namespace, live_restore, stop_timeout, settings.timeout)
     with _signals() as pending:
         Serve(settings.layout, options, Notifier.from_environment()).run(pending)
 

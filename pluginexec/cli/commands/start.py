@@ -17,7 +17,7 @@ from pluginexec.host.managed.files import check_not_managed
 @click.pass_obj
 def command(settings: Settings, ids: tuple[str, ...]) -> int:
     """Start created or stopped plugins in the background. Running plugins are left as they are."""
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
 
     def start(reference: str) -> None:
         id = resolve(settings, host, reference)

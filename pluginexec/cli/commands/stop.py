@@ -8,12 +8,13 @@ from pluginexec.cli.each import for_each_at_once
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_running
 from pluginexec.cli.references import resolve
+from pluginexec.cli.seconds import Seconds
 from pluginexec.host.host import Host
 
 
 @click.command(name="stop")
 @click.option(
-    "--time", "--timeout", "-t", "timeout", type=click.FloatRange(min=0), default=10.0, show_default=True,
+    "--time", "--timeout", "-t", "timeout", type=Seconds(zero=True), default=10.0, show_default=True,
     metavar="SECONDS", help="Seconds to wait before killing the plugin.",
 )  # fmt: skip
 @click.option(
@@ -30,5 +31,5 @@ def command(settings: Settings, timeout: float, signal: str | None, ids: tuple[s
     Plugins that are not running are left as they are. Stopped plugins are not restarted by their restart policy;
     'pluginexec start' starts them again.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     return for_each_at_once(ids, lambda id: host.stop(resolve(settings, host, id), timeout, signal), "stopping")

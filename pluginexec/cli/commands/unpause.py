@@ -20,5 +20,5 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     Prints each ID. A plugin that is not running or not paused is an error; the others are resumed nevertheless.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
     return for_each(ids, lambda id: unpause(host, resolve(settings, host, id)))

@@ -21,7 +21,7 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     For a plugin that has already exited, its code is printed at once. This command itself exits with 0.
     """
-    host = Host(settings.layout)
+    host = Host(settings.layout, settings.timeout)
 
     def wait(reference: str) -> None:
         with progress(f"waiting for {reference}"):

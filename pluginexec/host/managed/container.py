@@ -92,7 +92,7 @@ class DetachedContainer:
         return Record(
             id=self._name,
             created_at=before.created_at if before else datetime.now(timezone.utc),
-            address=ensure_running(self._address, self._store.layout).address,
+            address=ensure_running(self._address, self._host.layout, self._host.timeout).address,
             namespace=self._namespace,
             command=command,
             labels={LABEL: self._name},

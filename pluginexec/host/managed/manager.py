@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT
 from pluginexec.errors import FailedPrecondition, PluginExecError
 from pluginexec.host.host import Host
 from pluginexec.host.managed.container import DetachedContainer, stop_and_clear
@@ -29,8 +30,8 @@ DISABLE_TIMEOUT = STOP_TIMEOUT
 class ManagedHost:
     """The managed plugins of a root directory; it keeps nothing open."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.host = Host(layout)
+    def __init__(self, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.host = Host(layout, timeout)
         self.store = ManagedStore(layout)
 
     def record(self, name: str) -> Record | None:

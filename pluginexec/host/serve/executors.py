@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.executor.executor import Executor
 from pluginexec.host.records import Record
 from pluginexec.root.layout import Layout
@@ -18,11 +18,15 @@ _Key = tuple[str, str, str | None]
 
 
 class Executors:
-    """Executors that share the root; ``on_exit`` is called with the id of each plugin that has ended."""
+    """Executors that share the root; ``on_exit`` is called with the id of each plugin that has ended.
 
-    def __init__(self, layout: Layout, on_exit: Callable[[str], None]) -> None:
+    ``timeout``: seconds that one command to containerd may take.
+    """
+
+    def __init__(self, layout: Layout, on_exit: Callable[[str], None], timeout: float = DEFAULT_TIMEOUT) -> None:
         self._layout = layout
         self._on_exit = on_exit
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._executors: dict[_Key, Executor] = {}
         self.turns = threading.BoundedSemaphore(STARTS_AT_ONCE)
@@ -34,7 +38,7 @@ class Executors:
         key = (record.address, record.namespace, record.runtime)
         with self._lock:  # making one runs no command
             if key not in self._executors:
-                remote = Remote(record.address, runtime=record.runtime)
+                remote = Remote(record.address, runtime=record.runtime, timeout=self._timeout)
                 self._layout.make()
                 self._executors[key] = Executor(
                     self._layout.state, remote, self, namespace=record.namespace, shared=True

@@ -261,7 +261,7 @@ class PluginSupervisor:
                 if init:
                     init.send(number)
             if init:
-                resume(self._host.records, record, init)
+                resume(self._host.records, record, init, self._host.timeout)
 
     def _pause_after(self, record: Record, state: State) -> float | None:
         """Decide on one that does not run: write down whether it is started again, and return after which pause."""

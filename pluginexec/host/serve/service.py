@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pluginexec.containerd.remote import DEFAULT_TIMEOUT
 from pluginexec.daemon.private import find_listening, is_private, not_listening
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
@@ -31,7 +32,7 @@ from pluginexec.host.serve.plugin_supervisor import PluginSupervisor, Request, i
 from pluginexec.host.serve.sd_notify import Notifier
 from pluginexec.linux.files import file_error
 from pluginexec.linux.forks import Maker
-from pluginexec.linux.locks import release_lock, take_lock
+from pluginexec.linux.locks import release_lock, take_lock_in
 from pluginexec.linux.poll import wait_readable
 from pluginexec.root.layout import Layout
 
@@ -48,23 +49,25 @@ class Options:
 
     - ``address``, ``namespace``: of plugins that have no record;
     - ``live_restore``: in the end, leave the plugins running;
-    - ``stop_timeout``: else, how many seconds they have before they are killed.
+    - ``stop_timeout``: else, how many seconds they have before they are killed;
+    - ``timeout``: seconds that one command to containerd may take.
     """
 
     address: str | None
     namespace: str
     live_restore: bool = False
     stop_timeout: float = 10.0
+    timeout: float = DEFAULT_TIMEOUT
 
 
 class Serve:
     """The supervisor of a root; all but the plugin supervisors' work is done on the thread that calls ``run``."""
 
     def __init__(self, layout: Layout, options: Options, notifier: Notifier) -> None:
-        self._host = Host(layout)
+        self._host = Host(layout, options.timeout)
         self._options = options
         self._notifier = notifier
-        self._executors = Executors(layout, self._wake_supervisor)
+        self._executors = Executors(layout, self._wake_supervisor, options.timeout)
         self._supervisors: dict[str, PluginSupervisor] = {}
         self._restarter: ContainerdRestarter | None = None
         self._changes = -1
@@ -152,7 +155,7 @@ class Serve:
 
     def _restart_containerd(self, address: str) -> None:
         if self._restarter is None and is_private(address, self._host.layout):
-            restarter = ContainerdRestarter(self._host.layout)
+            restarter = ContainerdRestarter(self._host.layout, self._options.timeout)
             restarter.start()
             self._restarter = restarter
 
@@ -236,9 +239,8 @@ class Serve:
 @contextlib.contextmanager
 def _requests(layout: Layout) -> Iterator[socket.socket]:
     """Lock the root, and listen to those who ask us to look."""
-    layout.make()
     try:
-        lock = take_lock(layout.serve_lock)
+        lock = take_lock_in(layout.make, layout.serve_lock)
     except OSError as error:
         raise file_error(error, f"state directory {str(layout.state)!r} cannot be used") from error
     if lock is None:

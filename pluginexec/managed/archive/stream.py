@@ -67,7 +67,7 @@ class TarStream:
         data = b""
         while len(data) < size and (piece := self.content(size - len(data))):
             data += piece
-        if any(len(number) > _LONGEST_NUMBER for number in re.findall(rb"[0-9]+", data)):
+        if size > _LONGEST_NUMBER and max(map(len, re.findall(rb"[0-9]+", data)), default=0) > _LONGEST_NUMBER:
             raise InvalidArgument("its tar has a header with an endless number")
         self.last_block = data
         return data

@@ -62,7 +62,7 @@ class Target:
 
     def _write_config(self, entry: Entry) -> None:
         if len(entry.parts) > 1 or entry.type != stat.S_IFREG:
-            raise InvalidArgument(f"entry {shown(entry.name)} must be a file, {CONFIG}")
+            raise InvalidArgument(f"entry {shown(entry.name)} must be a regular file")
         if entry.size > MOST_CONFIG:
             raise InvalidArgument(f"{CONFIG} has more than {MOST_CONFIG >> 20} MiB")
         with contextlib.suppress(FileNotFoundError):
@@ -72,7 +72,7 @@ class Target:
 
     def _describe_rootfs(self, entry: Entry) -> None:
         if entry.type != stat.S_IFDIR:
-            raise InvalidArgument(f"entry {shown(entry.name)} must be a directory, {ROOTFS}")
+            raise InvalidArgument(f"entry {shown(entry.name)} must be a directory")
         self._describe((), entry)
 
     def _write(self, entry: Entry) -> None:

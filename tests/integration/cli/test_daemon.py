@@ -162,6 +162,20 @@ def test_one_that_another_process_watches_is_not_stopped(
         assert running(root) == [containerd.pid]
 
 
+def test_a_command_that_cannot_ask_it_leaves_it_and_its_plugins_alone(
+    pluginexec: Command, root: Path, run: Callable[..., str], rootfs: Path, tmp_path: Path
+) -> None:
+    id = run()
+    (pid,) = running(root)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert pluginexec("run", "--rootfs", rootfs, "true")[0] == 125
+    assert running(root) == [pid]
+    assert pluginexec("ps", "--format", "{{.ID}} {{.State}}") == (0, [f"{id} running"], "")
+    assert pluginexec("run", "--rm", "--rootfs", rootfs, "echo", "again") == (0, ["again"], "")
+    assert running(root) == [pid]
+
+
 def test_one_that_hangs_is_distinguished_from_one_that_runs_and_stop_ends_it(
     root: Path,
 ) -> None:

@@ -21,6 +21,7 @@ import pytest
 from pluginexec import Containerd
 from pluginexec.host.records import Records
 from tests.integration.cli.conftest import Px, Spawn, finish
+from tests.support.containers import slow_hook
 from tests.support.embedded import own_address
 from tests.support.harness import PATIENCE, wait_until
 from tests.support.layouts import one_directory
@@ -58,6 +59,21 @@ def test_a_bundle_runs(px: Px, tmp_path: Path, id: str, shell: Any) -> None:
     (tmp_path / "config.json").write_text(json.dumps(shell(id, "echo bundle; exit 5")))
     done = px("run", "--name", id, tmp_path)
     assert (done.code, done.out, done.err) == (5, b"bundle\n", b"")
+
+
+def test_a_slow_hook_has_as_long_as_the_option_says_which_the_error_names_and_no_cgroup_is_left(
+    spawn: Spawn, globals: list[str], tmp_path: Path, id: str, shell: Any
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(slow_hook(shell(id, "exit 5"), tmp_path)))
+    done = finish(spawn(*globals, "--timeout", 4, "run", "--name", id, tmp_path))
+    assert done.code == 125
+    assert b"gave no answer within 4 s" in done.err
+    assert b"'pluginexec --timeout'" in done.err
+    wait_until(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/pluginexec/{id}")), "the removal of its cgroups")
+    # One that takes its time, but comes to its end.
+    (tmp_path / "hook").write_text("#!/bin/sh\nsleep 1\n")
+    variables = environment() | {"PLUGINEXEC_TIMEOUT": "60"}
+    assert finish(spawn(*globals, "run", "--name", id, tmp_path, env=variables)).code == 5
 
 
 def test_a_file_in_no_known_format_ends_as_the_page_says(px: Px, rootfs: Path, tmp_path: Path, id: str) -> None:

@@ -275,6 +275,19 @@ def test_it_inherits_nothing_of_the_command_that_starts_it_and_no_plugin_does(bo
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
 
 
+def test_a_limit_that_it_cannot_work_with_and_not_raise_is_an_error_and_no_burden_for_the_next(home: Path) -> None:
+    prefix = ("sh", "-c", 'ulimit -n 300; exec setpriv --bounding-set=-sys_resource "$@"', "sh")
+    with supervise_in_another_process(home, prefix=prefix) as process:
+        try:
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert "open files are limited to 300, which this user may not raise" in stderr
+    assert "try it after 'ulimit -n 1024'" in stderr
+    with Containerd(home) as containerd:
+        assert resource.prlimit(containerd.pid or 0, resource.RLIMIT_NOFILE)[0] >= 1024
+
+
 def test_it_is_in_a_session_of_its_own_without_what_would_change_its_behaviour(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

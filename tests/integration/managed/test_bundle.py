@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -234,3 +235,18 @@ def test_a_full_disk_leaves_nothing(whole: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(PluginExecError, match=r"cannot be unpacked to .*: No space left on device"):
         unpack(whole, tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["source"]
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix --sparse-version=0.0", "posix --sparse-version=0.1", "posix"])
+def test_holes_stay_holes_as_gnu_tar_writes_them(whole: Path, tmp_path: Path, form: str) -> None:
+    with (whole / "rootfs" / "sparse").open("wb") as file:
+        for number in range(60):
+            file.seek(number << 20)
+            file.write(bytes([number + 1]) * 5000)
+        file.truncate(100 << 20)
+    tar = tmp_path / "tar"
+    options = ["--sparse", *f"--format={form}".split(), "--exclude=socket", "-C", str(whole)]
+    subprocess.run(["tar", *options, "-cf", str(tar), "config.json", "rootfs"], check=True, timeout=60)
+    target = unpack(tar, tmp_path / "target")
+    assert described(target / "rootfs") == described(whole / "rootfs")
+    assert (target / "rootfs" / "sparse").stat().st_blocks < 4000

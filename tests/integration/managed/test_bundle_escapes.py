@@ -67,20 +67,20 @@ def to(host: Path, members: Members) -> Members:
         pytest.param([*CONFIGURED, ("rootfs", REG, HOSTILE)], "must be a directory", id="it is a file"),
         pytest.param(
             [("config.json", SYM, {"linkname": "{host}/etc/keep"}), *TOP],
-            "entry 'config.json' must be a file",
+            "entry 'config.json' must be a regular file",
             id="the configuration is a link",
         ),
         pytest.param(
             [*TOP, ("config.json", SYM, {"linkname": "{host}/etc/keep"}), ("config.json", REG, HOSTILE)],
-            "must be a file",
+            "must be a regular file",
             id="it becomes one later",
         ),
         pytest.param(
             [*TOP, ("rootfs/../config.json", LNK, {"linkname": "{host}/etc/keep"})],
-            "must be a file",
+            "must be a regular file",
             id="it is a hard link by another name",
         ),
-        pytest.param([*TOP, ("config.json/x", REG, HOSTILE)], "must be a file", id="it is a directory"),
+        pytest.param([*TOP, ("config.json/x", REG, HOSTILE)], "must be a regular file", id="it is a directory"),
         pytest.param(
             [*TOP, ("rootfs/d/f", REG, HOSTILE), ("rootfs/d", SYM, {"linkname": "{host}"})],
             "is to replace a directory that is not empty",

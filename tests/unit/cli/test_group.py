@@ -102,6 +102,7 @@ def test_without_globals_commands_get_the_defaults(probe: Call, monkeypatch: pyt
         "namespace": "plugins.moby",
         "root": "/var/lib/pluginexec",
         "state": "/run/pluginexec",
+        "timeout": "30.0",
         "debug": "False",
         "log_format": "text",
     }
@@ -111,7 +112,7 @@ def test_globals_come_from_the_environment_and_the_command_line_beats_it(
     probe: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = {"ADDRESS": "/e.sock", "NAMESPACE": "env", "ROOT": "/env", "DEBUG": "1", "LOG_FORMAT": "json"}
-    env["STATE"] = "/env-state"
+    env |= {"STATE": "/env-state", "TIMEOUT": "90"}
     for name, value in env.items():
         monkeypatch.setenv(f"PLUGINEXEC_{name}", value)
     assert settings_of(probe) == {
@@ -119,13 +120,14 @@ def test_globals_come_from_the_environment_and_the_command_line_beats_it(
         "namespace": "env",
         "root": "/env",
         "state": "/env-state",
+        "timeout": "90.0",
         "debug": "True",
         "log_format": "json",
     }
     roots = ("--root", "/given", "--state", "/given-state")
-    given = settings_of(probe, "-a", "/a.sock", "-n", "given", *roots, "--log-format", "text")
-    assert [given[name] for name in ("address", "namespace", "root", "state", "log_format")] == [
-        *("/a.sock", "given", "/given", "/given-state", "text"),
+    given = settings_of(probe, "-a", "/a.sock", "-n", "given", *roots, "--timeout", "1.5", "--log-format", "text")
+    assert [given[name] for name in ("address", "namespace", "root", "state", "timeout", "log_format")] == [
+        *("/a.sock", "given", "/given", "/given-state", "1.5", "text"),
     ]
 
 

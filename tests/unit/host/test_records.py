@@ -6,6 +6,7 @@ Real: the files, the locks (of another process too), and the processes that stat
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -234,13 +235,13 @@ def test_a_lock_on_a_file_that_is_no_longer_the_plugins_is_none(
 ) -> None:
     records.create(record("one"), {})
 
-    def lock_too_late(path: Path, timeout: float, **options: bool) -> int | None:
-        lock = take_lock(path)
+    def lock_too_late(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
         records.remove("one")
         records.create(record("one"), {})
-        return lock
+        fcntl.flock(descriptor, operation)
 
-    monkeypatch.setattr("pluginexec.host.records.await_lock", lock_too_late)
+    monkeypatch.setattr(fcntl, "flock", lock_too_late)
     with pytest.raises(NotFound), records.lock("one"):
         pass
 
@@ -297,7 +298,7 @@ def test_a_disk_that_does_not_let_us_write_is_named(records: Records, monkeypatc
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr("pluginexec.host.records.write_plain", refuse)
     with pytest.raises(PermissionDenied, match=r"state\.json"):
         records.write_state("one", State())
     with pytest.raises(PermissionDenied, match="two"):

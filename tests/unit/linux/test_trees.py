@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -69,6 +70,18 @@ def test_what_does_not_exist_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFi
     for path in ("none", "none/none", "file/none"):
         assert trees.remove(tmp_path / path)
     assert not caplog.messages
+
+
+def test_without_a_descriptor_all_stays_and_nothing_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    monkeypatch.setattr(os, "open", none)
+    assert not trees.remove(tmp_path / "tree")
+    assert caplog.messages == [f"cannot remove all of {tmp_path}/tree: Too many open files"]
 
 
 def test_a_directory_that_a_link_replaces_meanwhile_is_not_followed(

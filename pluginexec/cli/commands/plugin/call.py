@@ -12,6 +12,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_enabled
 from pluginexec.cli.output import put, writing
 from pluginexec.cli.progress import progress
+from pluginexec.cli.seconds import Seconds
 from pluginexec.cli.templates import to_json
 from pluginexec.errors import InvalidArgument
 from pluginexec.host.managed.manager import ManagedHost
@@ -19,7 +20,7 @@ from pluginexec.host.managed.manager import ManagedHost
 
 @click.command(name="call")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
+    "--timeout", type=Seconds(zero=True), default=30.0, show_default=True, metavar="SECONDS",
     help="Fail unless it answers within this time.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_enabled)
@@ -32,7 +33,7 @@ def command(settings: Settings, name: str, method: str, body: str | None, timeou
     METHOD is for example VolumeDriver.Create; JSON is its argument, such as '{"Name": "data"}', or '-' to read it from
     stdin. If the answer has a non-empty Err, the command fails with that text.
     """
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
     name = host.store.resolve(name)
     parsed = _parse(sys.stdin.read() if body == "-" else body)
     with progress(f"calling {method}"):

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import click
 
-from pluginexec.cli.create_options import log_opt_option, pairs, restart_option
+from pluginexec.cli.create_options import log_opt_option, pairs, restart_option, warn_if_forgotten
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
@@ -15,7 +15,6 @@ from pluginexec.errors import one_line, shown
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, check_options
 from pluginexec.host.managed.store import Managed, ManagedStore, check_name
 from pluginexec.managed.privileges import Privilege, privileges
-from pluginexec.restart_policy import parse_policy
 
 
 @click.command(name="create")
@@ -44,7 +43,7 @@ def command(
     check_name(name)
     options = pairs("--log-opt", log_opts)
     check_options(log_driver, options)
-    parse_policy(restart)
+    warn_if_forgotten(settings.layout, restart)
     managed = Managed(name, datetime.now(timezone.utc), restart, log_driver, options)
     with progress(f"creating {name}"):
         store = ManagedStore(settings.layout)

@@ -8,6 +8,7 @@ from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_enabled
 from pluginexec.cli.output import put
 from pluginexec.cli.progress import progress
+from pluginexec.cli.seconds import Seconds
 from pluginexec.host.managed.manager import DISABLE_TIMEOUT, ManagedHost
 
 
@@ -17,7 +18,7 @@ from pluginexec.host.managed.manager import DISABLE_TIMEOUT, ManagedHost
     help="Accepted for compatibility with docker; no effect, because use of a plugin is not tracked.",
 )  # fmt: skip
 @click.option(
-    "--time", "--timeout", "-t", "timeout", type=click.FloatRange(min=0), default=DISABLE_TIMEOUT, show_default=True,
+    "--time", "--timeout", "-t", "timeout", type=Seconds(zero=True), default=DISABLE_TIMEOUT, show_default=True,
     metavar="SECONDS", help="Time to wait before it is killed.",
 )  # fmt: skip
 @click.argument("name", metavar="NAME", shell_complete=complete_enabled)
@@ -27,7 +28,7 @@ def command(settings: Settings, name: str, timeout: float) -> None:
 
     What it has mounted for the host is unmounted. Its log stays for 'pluginexec plugin logs'.
     """
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
     with progress(f"disabling {name}"):
         host.disable(host.store.resolve(name), timeout)
     put(name)

@@ -22,7 +22,7 @@ def command(settings: Settings, format: str, names: tuple[str, ...]) -> int:
     Prints one JSON object per line. --format '{{.Enabled}}' prints one field of it, '{{json .Config.Interface}}' a
     part as JSON.
     """
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
 
     def inspect(reference: str) -> None:
         print_document(managed_details(host, host.store.resolve(reference)), format)

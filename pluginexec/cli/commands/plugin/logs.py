@@ -18,7 +18,7 @@ from pluginexec.host.managed.manager import ManagedHost
 @click.pass_obj
 def command(settings: Settings, /, name: str, **options: Any) -> None:
     """Print the output of a managed plugin, also after it was disabled; options as for 'pluginexec logs'."""
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
     name = host.store.resolve(name)
     if host.record(name):  # it was enabled at least once
         show_log(host.host, name, **options)

@@ -39,7 +39,7 @@ _LONGEST_DESCRIPTION = 20
 def command(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...], format: str) -> int:
     """List managed plugins. A plugin is enabled if it runs and has answered to Plugin.Activate."""
     tests = parse_filters(filters)
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
     rows, code = [], 0
     for name in host.store.names():
         try:

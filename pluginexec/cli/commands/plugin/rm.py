@@ -16,5 +16,5 @@ from pluginexec.host.managed.manager import ManagedHost
 @click.pass_obj
 def command(settings: Settings, force: bool, names: tuple[str, ...]) -> int:
     """Remove disabled plugins with their logs and stored data."""
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
     return for_each(names, lambda name: host.remove(host.store.resolve(name), force=force))

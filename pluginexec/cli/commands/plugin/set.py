@@ -19,5 +19,5 @@ def command(settings: Settings, name: str, pairs: tuple[str, ...]) -> None:
     KEY names what is settable in its config.json: an environment variable (DEBUG=1), a mount
     (state.source=/srv), a device (disk.path=/dev/sdb) or the arguments (args="-v -x").
     """
-    host = ManagedHost(settings.layout)
+    host = ManagedHost(settings.layout, settings.timeout)
     host.set(host.store.resolve(name), pairs)

@@ -6,6 +6,7 @@ Real: the files, the locks. No containerd: nothing is started.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from pluginexec.host.managed import store as managedstore
 from pluginexec.host.managed.store import Managed, ManagedStore, check_name
 from pluginexec.host.records import Record, Records
 from pluginexec.linux import trees
-from pluginexec.linux.locks import await_lock, take_lock
+from pluginexec.linux.locks import take_lock
 from tests.support.deep import deep_directory, nest
 from tests.support.harness import PATIENCE
 from tests.support.layouts import one_directory
@@ -214,15 +215,13 @@ def test_one_at_a_time_changes_a_plugin(store: ManagedStore, vol: str, monkeypat
 def test_the_lock_of_a_plugin_that_was_removed_meanwhile_is_not_taken_for_that_of_the_next(
     store: ManagedStore, bundle: Path, vol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def late(path: Path, timeout: float, *, make: bool = True) -> int | None:
-        descriptor = await_lock(path, timeout, make=make)
-        if path == store.files(vol).lock:
-            monkeypatch.undo()
-            store.remove(vol)
-            store.create(Managed(vol, NOW), bundle)
-        return descriptor
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        store.remove(vol)
+        store.create(Managed(vol, NOW), bundle)
+        fcntl.flock(descriptor, operation)
 
-    monkeypatch.setattr("pluginexec.host.records.await_lock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(NotFound, match="no such managed plugin"), store.changing(vol):
         pass
 
