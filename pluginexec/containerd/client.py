@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pluginexec.containerd.ctr import Completed, Ctr, run_command, uninterrupted
+from pluginexec.containerd.ctr import Completed, Ctr, Watch, run_command, uninterrupted
 from pluginexec.containerd.versions import warn_if_untested
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 from pluginexec.oci.default_spec import DEFAULT_CAPABILITIES
@@ -60,15 +60,25 @@ class Client:
         """The namespace that every method works in."""
         return self._ctr.namespace
 
-    def run(self, id: str, *, config: Path, runc_root: Path, pid_file: Path, io: Sequence[str], mark: str = "") -> None:
+    def run(
+        self,
+        id: str,
+        *,
+        config: Path,
+        runc_root: Path,
+        pid_file: Path,
+        io: Sequence[str],
+        mark: str = "",
+        watch: Watch = None,
+    ) -> None:
         """Create and start a container in the background; a failure may leave it behind, half made.
 
-        ``mark``, of letters and digits, is for ``is_unmarked``.
+        ``mark``, of letters and digits, is for ``is_unmarked``; ``watch`` is called while the command runs.
         """
         arguments = run_arguments(
             id, config=config, runc_root=runc_root, pid_file=pid_file, io=io, mark=mark, runtime=self._runtime
         )
-        self._ctr.run(*arguments, operation="run", id=id)
+        self._ctr.run(*arguments, operation="run", id=id, watch=watch)
 
     def is_unmarked(self, id: str, *marks: str) -> bool:
         """Return whether there is a container of this id that was not created with one of these marks."""

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeAlias, TypeVar
 
 from pluginexec.containerd.error_messages import error_from_stderr
 from pluginexec.errors import DeadlineExceeded, FailedPrecondition, PluginExecError, Unavailable, Unknown
@@ -45,7 +45,11 @@ _QUIET = {"CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
 # Why a command could not be started that may well start later; the last: it is being written at this moment.
 _SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)
 
+_WATCH_EVERY = 0.002
+
 T = TypeVar("T")
+Watch: TypeAlias = Callable[[], bool] | None
+"""What looks for something that a command does while it runs, and returns whether it has found that."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,11 @@ class Completed:
 class Runner(Protocol):
     """How commands are started."""
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
-        """Run ``argv`` to its end; after ``timeout`` seconds end it and raise ``DeadlineExceeded``."""
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
+        """Run ``argv`` to its end; after ``timeout`` seconds end it and raise ``DeadlineExceeded``.
+
+        ``watch`` is called again and again in the meantime, until it returns ``True``.
+        """
 
     def start(self, argv: Sequence[str], *, separate_stderr: bool) -> subprocess.Popen[bytes]:
         """Start ``argv`` in the background, its output in pipes: stderr in one of its own, or behind stdout's."""
@@ -71,9 +78,9 @@ class Runner(Protocol):
 class Subprocesses:
     """Start commands on this machine, each in a session of its own, with ``/dev/null`` as stdin."""
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         """Run ``argv`` to its end; after ``timeout`` seconds kill its whole process group."""
-        return finish(_start(argv, stderr=subprocess.PIPE), argv, timeout)
+        return finish(_start(argv, stderr=subprocess.PIPE), argv, timeout, watch)
 
     def start(self, argv: Sequence[str], *, separate_stderr: bool) -> subprocess.Popen[bytes]:
         """Start ``argv`` so that the kernel kills it when the thread that calls this ends, however it ends."""
@@ -97,11 +104,11 @@ def _mortal() -> tuple[str, ...]:
     return prefix if Subprocesses().run([*prefix, "true"], _PROBE_TIMEOUT).returncode == 0 else ()
 
 
-def finish(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float) -> Completed:
+def finish(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
     """Return what ``process`` leaves at its end; after ``timeout`` seconds, or too much output, kill its group."""
     with process:
         try:
-            stdout, stderr = _collect(process, argv, timeout)
+            stdout, stderr = _collect(process, argv, timeout, watch)
         except subprocess.TimeoutExpired:
             kill_group(process)
             # The pipes are closed, not read to their end: a grandchild that left the group may hold them for ever.
@@ -116,7 +123,7 @@ def finish(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float
     return Completed(tuple(argv), process.returncode, stdout, stderr)
 
 
-def _collect(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float) -> tuple[str, str]:
+def _collect(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float, watch: Watch) -> tuple[str, str]:
     """Read both streams to their end and wait for that of ``process``; ``Unknown`` if it never stops talking."""
     deadline = time.monotonic() + timeout
     streams = [(pipe, bytearray()) for pipe in (process.stdout, process.stderr)]
@@ -128,7 +135,9 @@ def _collect(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: flo
             # Asked each time: one that talks on and on is never waited for.
             if (left := deadline - time.monotonic()) <= 0:
                 raise subprocess.TimeoutExpired(list(argv), timeout)
-            for key, _ in selector.select(left):
+            if watch and watch():
+                watch = None
+            for key, _ in selector.select(min(left, _WATCH_EVERY) if watch else left):
                 data = os.read(key.fd, _CHUNK)
                 key.data.extend(data)
                 if not data:
@@ -239,10 +248,13 @@ class Ctr:
         dial = limit if os.path.exists(self.address) else min(limit, ABSENT_TIMEOUT)
         return [self.binary, "--connect-timeout", f"{math.ceil(dial)}s", *self.target, *arguments]
 
-    def run(self, *arguments: str, operation: str, id: str | None = None, timeout: float | None = None) -> Completed:
+    def run(
+        self, *arguments: str, operation: str, id: str | None = None, timeout: float | None = None, watch: Watch = None
+    ) -> Completed:
         """Run one command; raise what its stderr says, with ``operation`` and ``id`` in the error."""
         limit = timeout or self.timeout
-        return run_command(self.runner, self.argv(*arguments, timeout=limit), limit, operation=operation, id=id)
+        argv = self.argv(*arguments, timeout=limit)
+        return run_command(self.runner, argv, limit, operation=operation, id=id, watch=watch)
 
     def start(self, *arguments: str, separate_stderr: bool = False) -> subprocess.Popen[bytes]:
         """Start one command in the background; the thread that calls this must outlive it."""
@@ -258,10 +270,10 @@ class Ctr:
 
 
 def run_command(
-    runner: Runner, argv: Sequence[str], timeout: float, *, operation: str, id: str | None = None
+    runner: Runner, argv: Sequence[str], timeout: float, *, operation: str, id: str | None = None, watch: Watch = None
 ) -> Completed:
     """Run ``argv`` and return what it left; any failure carries ``operation`` and ``id``."""
-    return _logged(argv, lambda: _check(lambda: runner.run(argv, timeout), operation=operation, id=id))
+    return _logged(argv, lambda: _check(lambda: runner.run(argv, timeout, watch), operation=operation, id=id))
 
 
 class _Line:

@@ -35,8 +35,9 @@ from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
 from pluginexec.executor.signals import kill_notice, send, send_to_end
+from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
-from pluginexec.linux.pidfd import InitProcess, boot_seconds
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.oci.spec import SpecSource, load_spec
 from pluginexec.root.layout import DEFAULT_STATE
 from pluginexec.root.root import Root
@@ -141,17 +142,16 @@ class Executor:
             checked = load_spec(spec)
             check_sink(stdout)
             check_sink(stderr)
-            plugin.cgroups_path = cgroups_path_of(checked)
-            started_since = boot_seconds()
-            streams = self._lifecycle.start(plugin.files, checked, stdout, stderr)
+            watch = StartWatch(plugin.files, checked)
+            streams = self._lifecycle.start(plugin.files, checked, stdout, stderr, watch)
             try:
                 pid = plugin.files.read_pid()
                 if pid is None:
                     raise Unknown("ctr started it but wrote no pid")
-                init = InitProcess.open(pid, started_since=started_since)
-                if init:
+                init = watch.take(pid)
+                if init and not init.has_ended():
                     streams.widen(pid)
-                    plugin.cgroups_path = cgroup_of(pid, checked)
+                plugin.cgroups_path = watch.cgroup
                 self._supervise(plugin, streams, pid, init)
             except BaseException:
                 streams.stop()

@@ -17,6 +17,7 @@ from pluginexec.containerd.ctr import uninterrupted
 from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, container_missing, task_exists
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
+from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.recent_fields import recent_fields
 from pluginexec.root.plugin_files import PluginFiles
@@ -43,13 +44,17 @@ class Lifecycle:
         self._root = root
         self._deferred = deferred
 
-    def start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
+    def start(
+        self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None = None
+    ) -> Streams:
         """Create and start a container, in place of a stale one of the same id; a failure leaves nothing behind.
+
+        ``watch`` takes hold of its process meanwhile.
 
         Raises ``AlreadyExists`` if the id runs, and leaves that plugin as it is.
         """
         with self._deferred.creating(files.id):
-            return self._start_anew(files, spec, stdout, stderr)
+            return self._start_anew(files, spec, stdout, stderr, watch)
 
     def warn_of_dropped(self, id: str, spec: dict[str, Any]) -> None:
         """Log the fields of a spec that ``ctr`` left out; it is asked only if there is one that it may not know."""
@@ -64,25 +69,31 @@ class Lifecycle:
         if dropped := [field for field in asked if field not in kept]:
             log.warning("%s: ctr is too old for %s of its spec: it runs without", id, " and ".join(dropped))
 
-    def _start_anew(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
+    def _start_anew(
+        self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None
+    ) -> Streams:
         if files.exist():
             # Of an earlier executor. Its FIFOs must not be touched before it is known that it does not run.
             self._remove_stale(files.id)
         for _ in range(_OBSTACLES):
             try:
-                return self._start(files, spec, stdout, stderr)
+                return self._start(files, spec, stdout, stderr, watch)
             except AlreadyExists as error:
                 self._remove_obstacle(files.id, error)
-        return self._start(files, spec, stdout, stderr)
+        return self._start(files, spec, stdout, stderr, watch)
 
-    def _start(self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink) -> Streams:
+    def _start(
+        self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None
+    ) -> Streams:
         streams = None
         try:
             # Anew for every try: runc writes its own error about a failed start to the plugin's stderr.
             files.make(spec)
             streams = Streams.create(files, stdout, stderr)
-            self._run(files, streams)
+            self._run(files, streams, watch)
         except BaseException:
+            if watch:
+                watch.close()
             if streams:
                 streams.discard()
             files.remove()
@@ -90,7 +101,7 @@ class Lifecycle:
         self._deferred.discard(files.id)
         return streams
 
-    def _run(self, files: PluginFiles, streams: Streams) -> None:
+    def _run(self, files: PluginFiles, streams: Streams, watch: StartWatch | None) -> None:
         mark = os.urandom(8).hex()
         try:
             self._client.run(
@@ -100,6 +111,7 @@ class Lifecycle:
                 pid_file=files.pid,
                 io=streams.arguments,
                 mark=mark,
+                watch=watch.look if watch else None,
             )
         except AlreadyExists as error:
             if task_exists(error.message, files.id):

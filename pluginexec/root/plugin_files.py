@@ -34,6 +34,7 @@ class PluginFiles:
         self.stderr = directory / "stderr"
         self.attached = directory / "attached"
         self.pid = directory / "pid"
+        self.first = directory / "first"
         self._ended = directory / "ended.json"
         self._new_ended = directory / "ended.json.new"
         self._exit = directory / "exit.json"
@@ -52,7 +53,7 @@ class PluginFiles:
         """Remove the directory; with ``keep_exit``, all in it but the exit record."""
         # By their names: to list the directory takes a descriptor, and there may be none.
         kept = [] if keep_exit else [self._exit]
-        ended = (self._ended, self._new_ended)
+        ended = (self.first, self._ended, self._new_ended)
         for path in (self.config, self.stdout, self.stderr, self.attached, self.pid, *ended, self._new_exit, *kept):
             with contextlib.suppress(OSError):
                 path.unlink()

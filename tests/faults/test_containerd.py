@@ -52,12 +52,8 @@ def never_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def codes_of(member: Member) -> tuple[int | None, ...]:
-    """Which codes can be known of a plugin that ended while containerd was away: 1.7 and later forget it.
-
-    Of a short one even the kernel cannot tell: it may have ended before anybody could hold its process. containerd
-    tells as it deletes the task, and is killed in the midst of that, too.
-    """
-    return (member.code,) if KERNEL_TELLS_CODES and member.kind != "short" else (member.code, None)
+    """Which codes can be known of a plugin that ended while containerd was away: 1.7 and later forget it."""
+    return (member.code,) if KERNEL_TELLS_CODES else (member.code, None)
 
 
 def kill(containerd: Containerd) -> int:

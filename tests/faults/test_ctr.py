@@ -31,7 +31,7 @@ from pluginexec.containerd.client import DELETE_TIMEOUT, Client
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.types import TaskState
 from tests.support.debian import CACHE
-from tests.support.fleet import signal_stream
+from tests.support.fleet import KERNEL_TELLS_CODES, signal_stream
 from tests.support.harness import PATIENCE, Buffer, Exits, live_children, wait_until
 from tests.support.wrapper import Wrapper
 
@@ -461,3 +461,17 @@ def test_close_waits_for_no_answer_of_a_ctr_that_hangs(
     shaky.close()
     print(f"close took {time.monotonic() - began:.3f} s")
     assert client.tasks()[id].state is TaskState.RUNNING
+
+
+def test_the_code_is_known_of_one_that_has_ended_before_ctr_returned(
+    wrapper: Wrapper, new_executor: NewExecutor, shaky_remote: Remote, root_dir: Path, id: str, shell: Shell
+) -> None:
+    """Neither events nor containerd tell it: only the kernel can, if the process was held in time."""
+    pid = root_dir / "containers" / id / "pid"
+    wrapper.inject("events", "exec sleep 1000")
+    wrapper.inject("tasks-rm", "exit 1")
+    wrapper.inject("run", f'"$here/real" "$@" || exit; while kill -0 "$(cat {pid})"; do sleep 0.02; done; exit 0')
+    executor = new_executor(remote=shaky_remote)
+    executor.create(id, shell(id, "exit 7"))
+    status = executor.wait(id, 2 * PATIENCE)
+    assert status.exit_code == (7 if KERNEL_TELLS_CODES else None)

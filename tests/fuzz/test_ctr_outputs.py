@@ -25,7 +25,7 @@ from pluginexec.containerd.client import (
     parse_server_version,
     parse_tasks,
 )
-from pluginexec.containerd.ctr import Completed
+from pluginexec.containerd.ctr import Completed, Watch
 from pluginexec.containerd.error_messages import error_from_stderr, error_text
 from pluginexec.containerd.event_parser import parse_line, parse_time
 from pluginexec.types import Task
@@ -88,7 +88,7 @@ class Printer:
     def __init__(self) -> None:
         self.answer: tuple[int, str, str] = (0, "", "")
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         return Completed(tuple(argv), *self.answer)
 
     def start(self, argv: Sequence[str], *, separate_stderr: bool) -> subprocess.Popen[bytes]:

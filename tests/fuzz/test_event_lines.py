@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import Unavailable
-from pluginexec.containerd.ctr import Completed, Ctr, Subprocesses
+from pluginexec.containerd.ctr import Completed, Ctr, Subprocesses, Watch
 from pluginexec.containerd.event_parser import LabelsEvent, TaskEvent, parse_line
 from pluginexec.containerd.events import EventStream
 from pluginexec.types import EventInfo, EventType
@@ -113,7 +113,7 @@ class Backend:
 class NoProcesses:
     """A runner that starts nothing."""
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         raise Unavailable("nothing runs here")
 
     def start(self, argv: Sequence[str], *, separate_stderr: bool) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluginexec import Executor, InvalidArgument, PluginExecError, Remote, Unavailable, default_spec
-from pluginexec.containerd.ctr import Completed
+from pluginexec.containerd.ctr import Completed, Watch
 from pluginexec.validation import check_id, check_namespace, parse_signal
 from tests.fuzz.cases import answer, feed, many, pieced
 from tests.support.hostile import HUGE, nested
@@ -54,7 +54,7 @@ class Recorder:
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         self.commands.append(list(argv))
         return Completed(tuple(argv), 0, "TASK PID STATUS\n", "")
 

@@ -27,7 +27,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    print(f"soak: {counts} (--seed {seed})", flush=True)
+    print(f"\n{counts}\n(--seed {seed})", flush=True)
     return 0 if counts.good else 1
 
 

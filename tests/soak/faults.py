@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +17,12 @@ from pluginexec.containerd.client import Client
 from tests.soak.lives import Life
 from tests.soak.slots import Slot, World
 from tests.support.containers import ctr
+from tests.support.fleet import KERNEL_TELLS_CODES
 from tests.support.harness import wait_until
 from tests.support.worker import Worker
 
 _BETWEEN_DEATHS = 11.0
 """Seconds between two deaths of containerd: five early ones in a row, and it is given up."""
-KERNEL_TELLS = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 15)
-"""Whether a pidfd tells the exit code of a process that was reaped."""
 
 
 class Faults:
@@ -100,8 +98,7 @@ class Faults:
         for slot in self._slots:
             if slot.life:
                 slot.life.containerd_died = True
-                # One that ends at once may do so before its process can be held.
-                slot.life.codes |= {None} if not KERNEL_TELLS or slot.life.plan.ending == "itself" else set()
+                slot.life.codes |= set() if KERNEL_TELLS_CODES else {None}
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self._containerd.pid not in (None, pid), "the next containerd")
 
@@ -176,8 +173,9 @@ class Faults:
         steps = [["restore", life.id, *life.foreign_sinks()] for life in lives]
         for life in lives:
             life.deaths += 1
-            # A restore asks for the code by deleting the task; killed then, nobody knows it any more.
-            life.codes.add(None)
+            if not life.has_logger or not KERNEL_TELLS_CODES:
+                # A restore asks for the code by deleting the task; killed then, nobody knows it any more.
+                life.codes.add(None)
             life.note("restored by a process that is killed")
         root = self._world.directory / "root"
         journal = self._world.directory / f"journal-{next(self._workers)}"

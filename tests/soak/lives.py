@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pluginexec import default_spec
+from pluginexec import JsonFile, default_spec
 from pluginexec.streams.relay import CHUNK
 from pluginexec.streams.sinks import Sink
 from tests.support.bytemodel import gaps, numbered
 from tests.support.harness import Buffer
 
 LONGEST_OUTPUT = 30_000
+_JSON = 0.25
 NAMES = ("stdout", "stderr")
 
 
@@ -36,6 +39,10 @@ class Plan:
     """Without a pid namespace, where a signal ends an init process as any other."""
     fails: bool = False
     """Its executable is not there."""
+    runs: float = 0.0
+    """Seconds that it runs at least, unless something ends it."""
+    is_oom: bool = False
+    """Whether it, or its child, takes more memory than it may."""
 
     @property
     def output(self) -> bytes:
@@ -47,6 +54,8 @@ class Plan:
         spec = default_spec(rootfs, ["/no/such/executable"] if self.fails else ["sh", "-c", self.script], id=id)
         if self.shares_pids:
             spec["linux"]["namespaces"].remove({"type": "pid"})
+        if self.is_oom:
+            spec["linux"]["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
         return spec
 
 
@@ -65,10 +74,21 @@ def new_plan(dice: random.Random) -> Plan:
     plans = [
         Plan("short", f"exit {code}", codes),
         Plan("talks", f"{says}exit {code}", codes, lines),
-        Plan("talks late", f"sleep {life:.2f}; {says}exit {code}", codes, lines),
-        Plan("is silent", f"sleep {life:.2f}; exit {code}", codes),
+        Plan("talks late", f"sleep {life:.2f}; {says}exit {code}", codes, lines, runs=life),
+        Plan("is silent", f"sleep {life:.2f}; exit {code}", codes, runs=life),
         Plan(
-            "forks", f"{says}sleep 1000 & sh -c 'sleep 999 & sleep 1000' & sleep {life:.2f}; exit {code}", codes, lines
+            "forks",
+            f"{says}sleep 1000 & sh -c 'sleep 999 & sleep 1000' & sleep {life:.2f}; exit {code}",
+            codes,
+            lines,
+            runs=life,
+        ),
+        Plan("is out of memory", "exec tail /dev/zero", frozenset({137}), is_oom=True),
+        Plan(
+            "has a child out of memory",
+            f"sleep {life:.2f}; sh -c 'tail /dev/zero; :' 2>/dev/null; exit {code}",
+            codes,
+            is_oom=True,
         ),
         Plan(
             "stays",
@@ -117,6 +137,18 @@ SINKS: dict[str, Callable[[], Buffer] | None] = {
     "path": None,
     "none": None,
 }
+JSON_FILE = "json-file"
+"""The sink of both streams, or of none."""
+
+
+def new_kinds(dice: random.Random) -> tuple[str, str]:
+    """Throw the kinds of sinks for both streams."""
+    kinds = (dice.choice(list(SINKS)), dice.choice(list(SINKS)))
+    return (JSON_FILE, JSON_FILE) if dice.random() < _JSON else kinds
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 @dataclass(eq=False)
@@ -143,6 +175,11 @@ class Life:
     """How often a process that relayed it was killed."""
     containerd_died: bool = False
     """Whether containerd was killed in its time: 1.7 and later then forget a task that has ended, and its code."""
+    unwatched: bool = False
+    """Whether containerd died in its time, and there was a time when no executor held its process."""
+    begun_at: datetime = field(default_factory=_now)
+    seen_at: datetime | None = None
+    """When the soak itself saw its end, if it could hold its process."""
     cut: bool = False
     """Whether it was killed, and may have had more to say."""
     history: list[tuple[float, str]] = field(default_factory=list)
@@ -156,8 +193,15 @@ class Life:
         """Keep in mind what happened, and when."""
         self.history.append((time.monotonic(), what))
 
+    @property
+    def has_logger(self) -> bool:
+        """Whether its logger records its end, whatever becomes of executor and containerd."""
+        return JSON_FILE in self.kinds
+
     def new_sinks(self) -> list[Sink]:
         """Return sinks for a create or a restore: what they get follows what the last ones got."""
+        if self.has_logger:
+            return [JsonFile(self._path("log"), -1, 1)] * 2
         return [self._new_sink(name, kind) for name, kind in zip(NAMES, self.kinds, strict=True)]
 
     def _new_sink(self, name: str, kind: str) -> Sink:
@@ -171,7 +215,7 @@ class Life:
         """Describe sinks for a worker: files, in which its bytes can be found when it is dead."""
         described: list[list[Any] | None] = []
         for name, kind in zip(NAMES, self.kinds, strict=True):
-            if SINKS[kind]:
+            if SINKS.get(kind):
                 path = self.directory / f"{self.id}-{self.number}-{name}-{len(self._parts[name])}"
                 path.touch()
                 self._parts[name].append(path)
@@ -201,12 +245,15 @@ class Life:
             return len(data)
         if self.cut and missing and not expected.endswith(data[-64:] or b"?"):
             missing.pop()
-        allowed = CHUNK * self.deaths if kind != "path" else 0
+        allowed = CHUNK * self.deaths if kind not in ("path", JSON_FILE) else 0
         return max(0, sum(missing) - allowed)
 
     def _data(self, name: str, kind: str) -> bytes:
         if kind == "path":
             return self._path(name).read_bytes() if self._path(name).exists() else b""
+        if kind == JSON_FILE:
+            entries = map(json.loads, self._path("log").read_bytes().splitlines())
+            return "".join(entry["log"] for entry in entries if entry["stream"] == name).encode()
         return b"".join(part.read_bytes() if isinstance(part, Path) else part.data for part in self._parts[name])
 
     def closings(self) -> int:
@@ -231,3 +278,4 @@ class Life:
             for path in (self._path(name), *(part for part in parts if isinstance(part, Path))):
                 path.unlink(missing_ok=True)
             parts.clear()
+        self._path("log").unlink(missing_ok=True)

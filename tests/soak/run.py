@@ -16,6 +16,7 @@ from pluginexec.cleanup.loggers import find_loggers
 from pluginexec.cleanup.shims import find_shims
 from pluginexec.testing.rootfs import make_rootfs
 from tests.soak.faults import Faults
+from tests.soak.judge import Witness
 from tests.soak.lives import Life
 from tests.soak.slots import Counts, Slot, World
 from tests.support.harness import held_descriptors, live_children, our_threads
@@ -42,7 +43,10 @@ class Soak:
     def __init__(self, directory: Path, containerd: Containerd, seed: str) -> None:
         self._containerd = containerd
         self._slots: dict[str, Slot] = {}
-        self._world = World(self._new_executor(directory), make_rootfs(directory / "rootfs"), directory, self._report)
+        witness = Witness()
+        self._world = World(
+            self._new_executor(directory), make_rootfs(directory / "rootfs"), directory, self._report, witness
+        )
         # Dice for each: threads that share them would not throw the same again.
         for number in range(SLOTS):
             id = f"soak{os.getpid()}-{number}"
@@ -75,6 +79,7 @@ class Soak:
                 slot.join()
             self._check_that_all_is_gone()
             self._world.executor.close()
+            self._world.witness.close()
         return self._world.counts
 
     def _check_that_all_is_gone(self) -> None:
@@ -97,6 +102,9 @@ class Soak:
         left += [f"logger {process}" for process in find_loggers(state / "io.containerd.runtime.v2.task")]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         left += [f"mount {line}" for line in mounts if f" {state}" in line]
+        for hierarchy in (".", "*"):  # cgroup v2, and each of v1
+            cgroups = Path("/sys/fs/cgroup").glob(f"{hierarchy}/pluginexec/soak{os.getpid()}-*")
+            left += [f"cgroup {path}" for path in cgroups]
         containers = self._world.directory / "root" / "containers"
         return left + [f"file {path}" for path in containers.glob("*/*") if path.name != "exit.json"]
 

@@ -9,11 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pluginexec import AlreadyExists, Executor, ExitStatus, NotFound, PluginExecError
-from tests.soak.lives import SINKS, Life, new_plan
+from tests.soak.judge import Witness, judge
+from tests.soak.lives import Life, new_kinds, new_plan
 
 PATIENCE = 120.0
 """Seconds after which an exit, an output or an id counts as lost."""
@@ -30,19 +31,25 @@ class Counts:
     faults: int = 0
     exits_lost: int = 0
     exits_doubled: int = 0
+    unknown_codes: int = 0
+    wrong_codes: int = 0
+    wrong_oom: int = 0
+    wrong_times: int = 0
     bytes_lost: int = 0
     leaks: int = 0
+    excused_codes: int = 0
+    """Codes that are unknown because nothing that could know them was alive."""
+    excused_times: int = 0
+    """Times that say of themselves that they are upper bounds."""
 
     def __str__(self) -> str:
-        return (
-            f"lives {self.lives}, faults {self.faults}, exits lost {self.exits_lost}, "
-            f"exits doubled {self.exits_doubled}, bytes lost {self.bytes_lost}, leaks {self.leaks}"
-        )
+        return "\n".join(f"{each.name.replace('_', ' '):15}{getattr(self, each.name):8}" for each in fields(self))
 
     @property
     def good(self) -> bool:
-        """Whether nothing was lost, doubled or leaked."""
-        return not (self.exits_lost or self.exits_doubled or self.bytes_lost or self.leaks)
+        """Whether nothing was lost, doubled, wrong or leaked."""
+        harmless = ("lives", "faults", "excused_codes", "excused_times")
+        return not any(getattr(self, each.name) for each in fields(self) if each.name not in harmless)
 
 
 @dataclass
@@ -53,6 +60,7 @@ class World:
     rootfs: Path
     directory: Path
     report: Callable[[str, Life | None], None]
+    witness: Witness
     counts: Counts = field(default_factory=Counts)
     over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -108,7 +116,7 @@ class Slot:
     def _new_life(self) -> Life:
         self._number += 1
         dice = self._dice
-        kinds = (dice.choice(list(SINKS)), dice.choice(list(SINKS)))
+        kinds = new_kinds(dice)
         plan, restarts = new_plan(dice), dice.random() < _RESTARTED
         self.life = Life(self.id, self._number, plan, kinds, self._world.directory, restarts)
         self._begun.put(self.life)
@@ -127,6 +135,8 @@ class Slot:
         else:
             life.note("created")
             life.state = "running"
+            with suppress(NotFound):  # it has ended
+                self._world.witness.add(life, executor.pid(self.id))
             self._world.count("lives")
             if life.plan.fails:
                 self._doubled("a plugin without an executable started", life)
@@ -192,9 +202,10 @@ class Slot:
             return None
         self._pids.append(status.pid)
         life.note(f"exit by {how}: {status}")
-        if status.exit_code not in life.codes:
-            self._world.count("exits_lost")
-            self._world.report(f"exit code {status.exit_code}, not one of {life.codes}", life)
+        for what, wrong in judge(life, status):
+            self._world.count(what)
+            if wrong:
+                self._world.report(wrong, life)
         life.ended.set()
         return life
 
@@ -223,8 +234,9 @@ class Slot:
         life = self.current()
         if life is None:
             return
-        if life.containerd_died:
+        if life.containerd_died and not life.has_logger:
             life.codes.add(None)  # nobody held its process
+            life.unwatched = True
         sinks = life.new_sinks()
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pluginexec.containerd.ctr import Completed, Subprocesses
+from pluginexec.containerd.ctr import Completed, Subprocesses, Watch
 
 # Behind the binary come six arguments that are always there; then the command, and in the end the id, if any.
 SCRIPT = """\
@@ -29,13 +29,13 @@ class Impatient(Subprocesses):
         """Seconds by command, as ``Wrapper.inject`` names it."""
         self.asked: list[tuple[str, float]] = []
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         """Run, with our own limit."""
         words = argv[7:]  # behind the binary and the flags that are always there
         command = "-".join(words[:2] if words and words[0] in ("tasks", "containers") else words[:1])
         self.asked.append((command, timeout))
         limits = (self.limits.get(name, timeout) for name in (command, f"{command}@{argv[-1]}"))
-        return super().run(argv, min(timeout, *limits))
+        return super().run(argv, min(timeout, *limits), watch)
 
 
 class Wrapper:

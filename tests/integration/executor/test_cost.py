@@ -11,7 +11,7 @@ from typing import Any
 
 from pluginexec import Containerd, Executor, Remote
 from pluginexec.containerd.client import Client
-from pluginexec.containerd.ctr import Completed, Subprocesses
+from pluginexec.containerd.ctr import Completed, Subprocesses, Watch
 from tests.conftest import shims
 from tests.integration.executor.test_lives import FOREVER
 from tests.support.harness import Buffer, Exits, held_descriptors, live_children, our_threads, wait_until
@@ -30,11 +30,11 @@ class Counting(Subprocesses):
         self.commands: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         words = [word for word in argv if word in WORDS]
         with self._lock:
             self.commands[" ".join(words)] += 1
-        return super().run(argv, timeout)
+        return super().run(argv, timeout, watch)
 
     def for_plugins(self) -> dict[str, int]:
         """Return how many commands there were for plugins, and not once for the executor."""

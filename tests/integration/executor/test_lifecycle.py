@@ -21,7 +21,7 @@ import pytest
 from pluginexec import Remote
 from pluginexec.cleanup.unfinished import Unfinished
 from pluginexec.containerd.client import Client
-from pluginexec.containerd.ctr import Completed, Subprocesses
+from pluginexec.containerd.ctr import Completed, Subprocesses, Watch
 from pluginexec.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -82,12 +82,12 @@ class CutWay(Subprocesses):
         self.in_place_of_run: BaseException | None = None
         self.after_run: BaseException | None = None
 
-    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:
         if self.is_cut:
             raise Unavailable("no way")
         if "run" in argv and self.in_place_of_run:
             raise self.in_place_of_run
-        completed = super().run(argv, timeout)
+        completed = super().run(argv, timeout, watch)
         if "run" in argv and self.after_run:
             self.is_cut = isinstance(self.after_run, Unavailable)
             raise self.after_run

@@ -23,7 +23,7 @@ from pluginexec.containerd.client import (
     parse_tasks,
     run_arguments,
 )
-from pluginexec.containerd.ctr import Completed
+from pluginexec.containerd.ctr import Completed, Watch
 from pluginexec.errors import (
     Unknown,
 )
@@ -71,7 +71,7 @@ class Recorder:
     def __init__(self) -> None:
         self.commands: list[tuple[list[str], float]] = []
 
-    def run(self, argv: Any, timeout: float) -> Completed:
+    def run(self, argv: Any, timeout: float, watch: Watch = None) -> Completed:
         self.commands.append((list(argv), timeout))
         return Completed(tuple(argv), 0, next((ANSWERS[word] for word in argv if word in ANSWERS), ""), "")
 

@@ -25,6 +25,7 @@ from pluginexec.containerd.ctr import (
     Completed,
     Ctr,
     Subprocesses,
+    Watch,
     _mortal,
     close_pipes,
     kill_group,
@@ -64,7 +65,7 @@ class Recorder:
     answer: Completed = field(default_factory=lambda: Completed((), 0, "", ""))
     commands: list[tuple[list[str], float]] = field(default_factory=list)
 
-    def run(self, argv: Any, timeout: float) -> Completed:
+    def run(self, argv: Any, timeout: float, watch: Watch = None) -> Completed:
         self.commands.append((list(argv), timeout))
         return self.answer
 
