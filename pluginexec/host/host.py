@@ -40,7 +40,7 @@ from pluginexec.host.records import (
     is_of_another_boot,
 )
 from pluginexec.host.signals import resume, send
-from pluginexec.host.states import exit_fields, process_fields, unknown_exit
+from pluginexec.host.states import exit_fields, process_fields, recorded_exit, unknown_exit
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.layout import Layout
 from pluginexec.root.plugin_files import PluginFiles
@@ -162,7 +162,7 @@ class Host:
                 return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
-            status = self.files(id).find_exit(state.pid)
+            status = self.files(id).find_exit(state.pid) or recorded_exit(self.records.directory(id), state)
             if status is None and is_of_another_boot(state):
                 status = unknown_exit(state)
             return replace(state, **exit_fields(status)) if status else replace(state, status="exited")
@@ -170,7 +170,9 @@ class Host:
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        status = status or unknown_exit(self.records.state(record.id))
+        if status is None:
+            state = self.records.state(record.id)
+            status = recorded_exit(self.records.directory(record.id), state) or unknown_exit(state)
         state = self.records.change_state(record.id, **exit_fields(status))
         if record.auto_remove:
             self._forget(record.id)
