@@ -58,7 +58,7 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
 
 
 def _device_that_stays(path: str, name: str) -> dict[str, Any] | None:
-    """Return the entry for a device in a directory; ``None`` for one that has gone since: /dev/pts changes all along."""
+    """Return the entry for a device in a directory; ``None`` for one that has gone since, as in /dev/pts."""
     try:
         return _device(path, name)
     except FileNotFoundError:
