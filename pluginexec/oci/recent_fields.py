@@ -1,7 +1,7 @@
 """Fields of the OCI runtime spec that an older ``ctr`` does not know: it leaves them out, and says nothing.
 
-``ctr`` reads a spec into the structures of its own version. Of a spec with every field of version 1.3, ``ctr`` 1.6.20
-passes on all but these; a plugin then runs without what they ask for.
+``ctr`` reads a spec into the structures of its own version. Of a spec with every field, the oldest ``ctr`` that was
+tested passes on all but these; a plugin then runs without what they ask for.
 """
 
 from __future__ import annotations
