@@ -1,4 +1,4 @@
-"""Files of ours: opened without following a link, read within a bound, and what an error on one means."""
+"""Files of this project: opened without following a link, read within a bound, and what an error on one means."""
 
 from __future__ import annotations
 
