@@ -15,10 +15,11 @@ from pluginexec.cleanup.shims import end_shim
 from pluginexec.containerd.client import HUNG_SHIM, Client
 from pluginexec.containerd.ctr import uninterrupted
 from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, container_missing, task_exists
-from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
+from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.executor.start_watch import StartWatch
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
+from pluginexec.oci.recent_fields import recent_fields
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink
@@ -54,6 +55,19 @@ class Lifecycle:
         """
         with self._deferred.creating(files.id):
             return self._start_anew(files, spec, stdout, stderr, watch)
+
+    def warn_of_dropped(self, id: str, spec: dict[str, Any]) -> None:
+        """Log the fields of a spec that ``ctr`` left out; it is asked only if there is one that it may not know."""
+        asked = recent_fields(spec)
+        if not asked:
+            return
+        try:
+            kept = recent_fields(self._client.container_spec(id))
+        except PluginExecError as error:  # it has ended
+            log.debug("%s: cannot tell whether ctr knows %s: %s", id, ", ".join(asked), error)
+            return
+        if dropped := [field for field in asked if field not in kept]:
+            log.warning("%s: ctr is too old for %s of its spec: it runs without", id, " and ".join(dropped))
 
     def _start_anew(
         self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None

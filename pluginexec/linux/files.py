@@ -1,4 +1,4 @@
-"""Files of ours: opened without following a link, read within a bound, and what an error on one means."""
+"""Files of this project: opened without following a link, read within a bound, and what an error on one means."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import IO
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError, Unavailable
 
+# What is wrong with a path itself, and would be wrong again.
 WRONG_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What is wrong with a path itself, and would be wrong again."""
 WRONG_FOR_GOOD = (*WRONG_PATH, errno.EROFS)
-"""The same of a root: a file system that is read-only there is so for good; below one that was in use, it may pass."""
+"""The same for a directory that is to be made: its file system may be read-only only once it was in use."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 """Why a file could not be opened that may well open later."""
 LARGEST_FILE = 16 << 20

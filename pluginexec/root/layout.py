@@ -26,7 +26,7 @@ from pathlib import Path
 
 from pluginexec.errors import FailedPrecondition, InvalidArgument
 from pluginexec.linux.directories import check_directory, make_directory
-from pluginexec.linux.files import WRONG_FOR_GOOD, file_error
+from pluginexec.linux.files import file_error
 
 DEFAULT_ROOT = "/var/lib/pluginexec"
 DEFAULT_STATE = "/run/pluginexec"
@@ -96,7 +96,7 @@ class Layout:
 
     def make(self) -> None:
         """Make both directories; raises as ``check`` and ``make_directory``."""
-        make_directory(self.root, ROOT, WRONG_FOR_GOOD)
+        make_directory(self.root, ROOT)
         self.make_state()
         try:
             # A link is made whole or not at all, and never over another one.
@@ -111,8 +111,8 @@ class Layout:
         default = Path(DEFAULT_STATE)
         for each in reversed(self.state.parents):
             if default in (each, *each.parents):  # what is above a default one is as private, whichever comes first
-                make_directory(each, STATE, WRONG_FOR_GOOD)
-        make_directory(self.state, STATE, WRONG_FOR_GOOD)
+                make_directory(each, STATE)
+        make_directory(self.state, STATE)
 
     def _check_owner(self) -> None:
         try:

@@ -36,14 +36,14 @@ class Root:
         self._newest_exit = 0
         try:
             # Again and again: a command may remove a state directory that it has found unused.
-            make = partial(make_directory, self.path, ROOT, WRONG_FOR_GOOD)
+            make = partial(make_directory, self.path, ROOT)
             self._lock = take_lock_in(make, layout.lock, _LOCK_TIMEOUT, shared=shared)
         except OSError as error:
             raise file_error(error, f"{ROOT} {str(self.path)!r} cannot be used", WRONG_FOR_GOOD) from error
         if self._lock is None:
             raise FailedPrecondition(f"root directory {str(self.path)!r} is in use", hint=_TAKEN_HINT)
         try:
-            make_directory(self._containers, ROOT, WRONG_FOR_GOOD)
+            make_directory(self._containers, ROOT)
         except BaseException:
             self.close()
             raise
