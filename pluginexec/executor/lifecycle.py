@@ -18,6 +18,7 @@ from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, contain
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.executor.start_watch import StartWatch
+from pluginexec.linux.cgroups import cgroups_path_of, remove_cgroups
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.recent_fields import recent_fields
 from pluginexec.root.plugin_files import PluginFiles
@@ -177,7 +178,7 @@ class Lifecycle:
             self._client.delete_container(id)
         end_loggers(self._root.plugin(id))  # they block if its output was not read
 
-    def remove_half_made(self, id: str, marks: Set[str] = frozenset({_ANY})) -> None:
+    def remove_half_made(self, id: str, marks: Set[str] = frozenset({_ANY}), cgroup: str = "") -> None:
         """Remove what failed starts may have left: the container, and a task in any state.
 
         ``marks``, which those starts gave their containers: a container without any of them is left alone, because
@@ -189,10 +190,13 @@ class Lifecycle:
                 self._remove_by_force(id)
 
         begun = time.monotonic()
+        cgroup = cgroup or cgroups_path_of(self._root.plugin(id).read_spec())
         # Whole: a Ctrl-C between the two deletions would leave the container.
         removed = uninterrupted(
-            lambda: self._deferred.delete(id, remove, lambda: self._deferred.keep_half_made(id, marks))
+            lambda: self._deferred.delete(id, remove, lambda: self._deferred.keep_half_made(id, marks, cgroup))
         )
+        if removed:
+            remove_cgroups(cgroup)  # a runtime that was killed as it created the container had no state yet
         if removed and time.monotonic() - begun > LOGGER_TIMEOUT:
             end_loggers(self._root.plugin(id))
 
