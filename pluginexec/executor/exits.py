@@ -128,12 +128,12 @@ class ExitProcessor:
 
         ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because containerd can be asked again.
         """
-        logged = plugin.files.read_logged_exit(plugin.pid)
+        logged = _logged(plugin, later=later)
         # Before the task is deleted for its code: its cgroup, which counts what the OOM killer did, goes with it.
         status = _observed(plugin, logged)
         code = self._exit_code(plugin, task, logged, later=later)
         if logged is None and status.exited_at_is_upper_bound:  # a logger has written by the time the task is deleted
-            logged = plugin.files.read_logged_exit(plugin.pid)
+            logged = _logged(plugin, later=later)
             status = replace(_observed(plugin, logged), oom_killed=status.oom_killed)
         return replace(status, exit_code=code)
 
@@ -231,6 +231,17 @@ def _never_started(plugin: SupervisedPlugin, task: Task | None) -> bool:
         # ctr writes the pid before it starts the task.
         return plugin.files.exist() and plugin.files.read_pid() is None and plugin.files.read_exit() is None
     return task.state is TaskState.CREATED
+
+
+def _logged(plugin: SupervisedPlugin, *, later: bool) -> ExitStatus | None:
+    """Return what its logger wrote of its end, if that can be read now; ``later``: raise what prevents that."""
+    try:
+        return plugin.files.read_logged_exit(plugin.pid)
+    except PluginExecError as error:
+        if later:
+            raise
+        log.debug("%s: %s", plugin.id, error)
+        return None
 
 
 def _reported(plugin: SupervisedPlugin, event: EventInfo) -> ExitStatus:
