@@ -13,7 +13,10 @@ from tests.support.images import write_image
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    return write_image(tmp_path / "a.tar", "demo:1", Cmd=["sh", "-c", "echo $A; cat /x"], Env=["A=of the image"])
+    # The label makes it another image than those of other tests, which may be in the same containerd.
+    labels = {"test": str(tmp_path)}
+    command = ["sh", "-c", "echo $A; cat /x"]
+    return write_image(tmp_path / "a.tar", "demo:1", Cmd=command, Env=["A=of the image"], Labels=labels)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_an_image_that_a_plugin_needs_is_kept(px: Px, loaded: str, new_id: Calla
     assert id.encode() in refused.err
     px("rm", id)
     assert px("rmi", loaded).lines == ["Untagged: docker.io/library/demo:1"]
-    assert px("images", "-q", "demo").lines == []
+    assert px("images", "-q", "demo:1").lines == []
 
 
 def test_images_are_listed_tagged_saved_and_loaded(px: Px, loaded: str, tmp_path: Path) -> None:
