@@ -1,7 +1,7 @@
 """The root file system that a plugin gets from an image: an overlay of its own, mounted when it is created.
 
-A spec carries what is to be mounted as an annotation. So the one that starts the plugin, now or after a reboot, needs the
-spec alone; and a plugin whose spec has none costs nothing.
+A spec carries what is to be mounted as an annotation. So the spec alone is enough to start the plugin, now or after a
+reboot; and a plugin whose spec has none costs nothing.
 """
 
 from __future__ import annotations
