@@ -18,6 +18,7 @@ __all__ = [
     "ExitHandler",
     "ExitStatus",
     "FailedPrecondition",
+    "Images",
     "InvalidArgument",
     "JsonFile",
     "ManagedPlugin",
@@ -49,6 +50,7 @@ if typing.TYPE_CHECKING:
     )
     from pluginexec.executor.executor import Executor
     from pluginexec.executor.exits import ExitHandler
+    from pluginexec.images.store import Images
     from pluginexec.managed.plugin import ManagedPlugin
     from pluginexec.oci.default_spec import default_spec
     from pluginexec.oci.spec import load_spec
@@ -61,6 +63,7 @@ else:
         "Containerd": "daemon.containerd",
         "ExitHandler": "executor.exits",
         "Executor": "executor.executor",
+        "Images": "images.store",
         "JsonFile": "streams.json_file",
         "ManagedPlugin": "managed.plugin",
         "Remote": "containerd.remote",

@@ -11,4 +11,4 @@ from pluginexec.images.store import Images
 def images_of(settings: Settings, remote: Remote | None = None) -> Images:
     """Return the images of containerd, the private one started if need be."""
     remote = remote or ensure_running(settings.address, settings.layout, settings.timeout)
-    return Images(remote, settings.layout.images, namespace=settings.namespace)
+    return Images(remote, settings.layout.root, namespace=settings.namespace)

@@ -17,14 +17,14 @@ from pluginexec.containerd.remote import Remote
 from pluginexec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, shown
 from pluginexec.images.archives import Archives, is_archive
 from pluginexec.images.config import ImageConfig, Platform, parse_platform, read_config, this_platform
-from pluginexec.images.reference import Reference, parse_reference
+from pluginexec.images.reference import parse_reference
 from pluginexec.images.spec import image_spec, image_user
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.overlay import look_into
 from pluginexec.oci.spec import check_spec
 from pluginexec.root.image_rootfs import DIGEST, IMAGE, ImageRootfs
-from pluginexec.root.layout import Layout
+from pluginexec.root.layout import Layout, absolute
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.types import PLUGIN_NAMESPACE
 from pluginexec.validation import check_id
@@ -37,7 +37,9 @@ PULL_POLICIES = ("missing", "always", "never")
 
 
 class Images:
-    """The images in a namespace of containerd; what is known of them by digest is kept below ``directory``.
+    """The images in a namespace of containerd, for the plugins of an executor whose root directory is ``directory``.
+
+    What is known of images by digest is kept below it.
 
     Every method raises the error tree. Not safe for use by several threads at once; several processes may share a
     directory.
@@ -45,7 +47,8 @@ class Images:
 
     def __init__(self, remote: Remote, directory: str | os.PathLike[str], *, namespace: str = PLUGIN_NAMESPACE) -> None:
         self._client: ImageClient = remote.new_image_client(namespace)
-        self._directory = Path(os.path.abspath(directory))
+        self._root = absolute(directory)
+        self._directory = Layout(self._root, self._root).images
         self._archives = Archives(self._client, self._directory / "archives")
 
     def pull(self, name: str, *, platform: str | None = None, plain_http: bool = False) -> str:
@@ -151,7 +154,7 @@ class Images:
         args: Sequence[str] = (),
         *,
         id: str,
-        root: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
         changes: str | os.PathLike[str] | None = None,
         env: Sequence[str] = (),
         entrypoint: Sequence[str] | None = None,
@@ -159,17 +162,18 @@ class Images:
         platform: str | None = None,
         seccomp: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the spec of a plugin that runs an image, for ``Executor(root).create``.
+        """Return the spec of a plugin that runs an image, for ``Executor.create``; one that is missing is pulled.
 
         The executor mounts an overlay of the image's layers below its ``containers/ID``, and removes it at the end of
-        the plugin, with all that was changed in it; ``changes`` names a directory of the caller's for the changes.
-        ``args`` take the place of the image's ``Cmd``; ``env`` holds ``KEY=VALUE``.
+        the plugin, with all that was changed in it; ``changes`` names a directory of the caller's for the changes, and
+        ``root`` the executor's root directory if that is not the one of this object. ``args`` take the place of the
+        image's ``Cmd``; ``env`` holds ``KEY=VALUE``.
         """
         stored = self.resolve(image, platform=platform) if isinstance(image, str) else image
         wanted = parse_platform(platform) if platform else this_platform()
         name = _familiar(stored.name)
         config = self._config(stored.digest, wanted, name)
-        path = Path(os.path.abspath(root))
+        path = self._root if root is None else absolute(root)
         files = PluginFiles(Layout(path, path).containers / check_id(id))
         rootfs = ImageRootfs(self._lower(config), str(changes or files.changes))
         target = str(files.rootfs)
@@ -243,6 +247,3 @@ def _keep(path: Path, text: str) -> None:
         new.replace(path)
     except OSError as error:
         log.debug("%s cannot be written: %s", path, error)
-
-
-__all__ = ["Images", "Reference", "StoredImage"]

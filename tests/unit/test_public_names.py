@@ -18,7 +18,7 @@ import pytest
 import pluginexec
 
 NAMES = (
-    *("PLUGIN_NAMESPACE", "Containerd", "Executor", "ExitHandler", "ExitStatus", "ManagedPlugin", "Remote"),
+    *("PLUGIN_NAMESPACE", "Containerd", "Executor", "ExitHandler", "ExitStatus", "Images", "ManagedPlugin", "Remote"),
     *("EventInfo", "EventType", "JsonFile", "Sink", "Writer", "default_spec", "load_spec"),
     *("PluginExecError", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "InvalidArgument", "NotFound"),
     *("PermissionDenied", "Unavailable", "Unknown"),

@@ -20,8 +20,8 @@ WHITEOUT = ".wh."
 
 
 @pytest.fixture
-def images(remote: Remote, tmp_path: Path) -> Images:
-    return Images(remote, tmp_path / "images")
+def images(remote: Remote, root_dir: Path) -> Images:
+    return Images(remote, root_dir)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def run(executor: Executor, images: Images, root_dir: Path, new_id: Callable[[],
 
     def run(image: str, *args: str, **options: Any) -> str:
         id, output = new_id(), Buffer()
-        executor.create(id, images.spec(image, args, id=id, root=root_dir, **options), output, output)
+        executor.create(id, images.spec(image, args, id=id, **options), output, output)
         executor.wait(id)
         wait_until(lambda: output.closed, "the output")
         assert mount_points_below(root_dir) == []
@@ -96,7 +96,7 @@ def test_one_that_ended_while_no_executor_was_there_is_unmounted_by_restore(
     new_executor: Callable[..., Executor], images: Images, root_dir: Path, id: str, tmp_path: Path
 ) -> None:
     archive = write_image(tmp_path / "a.tar")
-    spec = images.spec(f"oci-archive:{archive}", ["sh", "-c", "cat /dev/zero >/dev/null"], id=id, root=root_dir)
+    spec = images.spec(f"oci-archive:{archive}", ["sh", "-c", "cat /dev/zero >/dev/null"], id=id)
     first = new_executor()
     first.create(id, spec)
     first.close()
@@ -114,7 +114,7 @@ def test_the_layers_stay_when_the_image_is_removed_under_a_running_plugin(
     images.load(archive)
     output = Buffer()
     script = "echo ready; while [ ! -e /go ]; do sleep 0.05; done; cat /file"
-    spec = images.spec("demo:3", ["sh", "-c", script], id=id, root=root_dir)
+    spec = images.spec("demo:3", ["sh", "-c", script], id=id)
     executor.create(id, spec, output)
     wait_until(lambda: output.data == b"ready\n", "the plugin")
     images.untag("docker.io/library/demo:3")
