@@ -219,6 +219,7 @@ class ExitProcessor:
             plugin.streams.start()
             if task or plugin.files.exist():
                 plugin.pid = task.pid if task else plugin.files.read_pid() or 0
+                plugin.cgroups_path = self._lifecycle.cgroup_of_ended(plugin.id) or plugin.cgroups_path
                 known = plugin.files.read_exit()
                 if known and known.pid != plugin.pid:
                     known = None

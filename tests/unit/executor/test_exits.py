@@ -22,6 +22,7 @@ from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import End, SupervisedPlugin
+from pluginexec.linux.cgroups import CgroupPath
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.root.root import Root
@@ -67,6 +68,9 @@ class Fakes:
 
     def keep(self, id: str, again: Callable[[str], None]) -> None:
         self.later.append(again)
+
+    def cgroup_of_ended(self, id: str) -> CgroupPath:
+        return ""
 
     def remove_half_made(self, id: str) -> None:
         self.note("remove half made")
