@@ -27,7 +27,7 @@ _COMMANDS = (["run", "--detach"], ["tasks", "rm"], ["containers", "rm"], ["delet
 
 
 class InFlightCommands:
-    """What is found once, when the root is ours and we have started nothing yet.
+    """What is found once; an executor does so when the root is ours and we have started nothing yet.
 
     ``flags``: with which words the arguments of the commands begin.
     """
@@ -43,6 +43,10 @@ class InFlightCommands:
                 # Not by its program: ctr may be a script.
                 if (arguments := _after(prefix, line)) and is_ours(process.pid):
                     self._commands[arguments[-1]].append(process)
+
+    def ids(self) -> set[str]:
+        """Return the ids that they were at work on when they were found."""
+        return set(self._commands)
 
     def wait(self, id: str) -> None:
         """Wait until no such command is at work on an id; ``DeadlineExceeded`` after ``IN_FLIGHT_TIMEOUT`` seconds."""

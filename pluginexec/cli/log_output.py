@@ -15,6 +15,7 @@ from pluginexec.errors import NotFound
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import RAW
 from pluginexec.host.logs.reader import Entry, follow, no_times, read
+from pluginexec.host.patience import patient
 from pluginexec.host.timestamps import parse_when
 from pluginexec.streams.json_logger import STREAMS
 
@@ -82,7 +83,7 @@ def show_log(
         "streams": streams,
     }
     if following:
-        entries = follow(*source, lambda: host.has_ended(id), **options)
+        entries = follow(*source, patient(id, lambda: host.has_ended(id)), **options)
     else:
         entries = read(*source, **options)
         # The last output of an exited plugin is written to the log when its task is deleted, which this call does.

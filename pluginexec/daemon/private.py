@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pluginexec.containerd.remote import ADDRESS_VARIABLE, DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
+from pluginexec.daemon.lost_shims import sweep_lost_shims
 from pluginexec.daemon.supervisor import STARTUP_TIMEOUT
 from pluginexec.errors import InvalidArgument, Unavailable
 from pluginexec.root.layout import Layout
@@ -106,7 +107,7 @@ def ensure_private(layout: Layout, instead_of: str = "", timeout: float = DEFAUL
     deadline = time.monotonic() + STARTUP_TIMEOUT
     while not containerd.remote.listens():
         layout.make()
-        if _start(containerd, instead_of):
+        if _start(containerd, layout, instead_of):
             containerd.leave()
             break
         # Whoever has the lock is starting it, or watches it and will start it again; if that fails, it is our turn.
@@ -138,7 +139,7 @@ def supervised(
     containerd = private_containerd(layout, timeout=timeout)
     deadline = time.monotonic() + patience
     layout.make()
-    while not (ours := _start(containerd, chosen.address)) and time.monotonic() < deadline:
+    while not (ours := _start(containerd, layout, chosen.address)) and time.monotonic() < deadline:
         time.sleep(_POLL)
     if not ours:
         yield ensure_private(layout, chosen.address, timeout)
@@ -149,8 +150,8 @@ def supervised(
         containerd.leave()
 
 
-def _start(containerd: Containerd, instead_of: str) -> bool:
-    """Start or adopt it; return whether the lock is ours."""
+def _start(containerd: Containerd, layout: Layout, instead_of: str) -> bool:
+    """Start or adopt it, and end what the last one has lost; return whether the lock is ours."""
     listened = containerd.remote.listens()
     try:
         containerd.start()
@@ -160,4 +161,5 @@ def _start(containerd: Containerd, instead_of: str) -> bool:
         other = instead_of not in ("", containerd.address)
         what = f"no containerd at {instead_of}; a private one" if other else "a private containerd"
         log.warning("%s runs at %s (log: %s)", what, containerd.address, containerd.log_path)
+        sweep_lost_shims(containerd.remote, layout, is_private=True)
     return True

@@ -6,6 +6,7 @@ import logging
 import threading
 
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT
+from pluginexec.daemon.lost_shims import sweep_lost_shims
 from pluginexec.daemon.private import private_containerd
 from pluginexec.errors import PluginExecError
 from pluginexec.restart_policy import pause_before
@@ -25,6 +26,7 @@ class ContainerdRestarter:
     """
 
     def __init__(self, layout: Layout, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._layout = layout
         self._containerd = private_containerd(layout, timeout=timeout)
         self._over = threading.Event()
         self._tried = threading.Event()
@@ -45,6 +47,7 @@ class ContainerdRestarter:
         while not self._over.is_set():
             try:
                 self._containerd.start()
+                sweep_lost_shims(self._containerd.remote, self._layout, is_private=True)
                 failures, said = 0, ""
                 self._watch()
             except PluginExecError as error:

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pluginexec.cleanup.loggers import find_orphaned_loggers
+from pluginexec.cleanup.unfinished import ids_in
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.versions import TESTED, series
-from pluginexec.daemon.private import choose, may_be_private, not_listening, private_address, private_files
+from pluginexec.daemon.lost_shims import find_lost_shims
+from pluginexec.daemon.private import choose, is_private, may_be_private, not_listening, private_address, private_files
 from pluginexec.daemon.target import Target
 from pluginexec.doctor.check import FAILURE, OK, WARNING, Check
 from pluginexec.doctor.smoke_test import SCRATCH_PREFIX
@@ -162,7 +164,21 @@ def check_leftovers(target: Target) -> Check:
         where = " ".join(str(target.layout.containers / id) for id in orphaned[:_SHOWN])
         remedy = f"'pluginexec restore' reads their output; or rm -r {where}"
         return Check("leftovers", WARNING, f"FIFOs without a container: {_some(orphaned)}", remedy)
-    return Check("leftovers", OK, "none")
+    return _check_shims(target) or Check("leftovers", OK, "none")
+
+
+def _check_shims(target: Target) -> Check | None:
+    """Check for shims that nothing else ends, and for what could not be deleted yet."""
+    layout, remote = target.layout, target.listening
+    with contextlib.suppress(PluginExecError):  # it cannot be asked: see the check of the socket
+        shims = find_lost_shims(remote, layout, is_private=is_private(remote.address, layout)) if remote else []
+        if shims:
+            message = f"shims without a task: {_some(f'{shim.id} (pid {shim.pid})' for shim in shims)}"
+            return Check("leftovers", WARNING, message, "run 'pluginexec restore', which ends them")
+    if unfinished := ids_in(layout.unfinished):
+        message = f"not deleted, because containerd was away: {_some(unfinished)}"
+        return Check("leftovers", WARNING, message, "run 'pluginexec restore' while that containerd runs")
+    return None
 
 
 def _removal(scratch: Path) -> str:

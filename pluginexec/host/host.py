@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal as _signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,8 @@ from pluginexec.executor.exits import ExitHandler
 from pluginexec.executor.signals import kill_notice
 from pluginexec.host.logs.drivers import attached_sinks, detached_sinks
 from pluginexec.host.managed.files import managed_files
+from pluginexec.host.notify import notify_serve
+from pluginexec.host.patience import patiently
 from pluginexec.host.programs import AllRecords
 from pluginexec.host.records import (
     SHORT_LOCK_TIMEOUT,
@@ -39,7 +40,7 @@ from pluginexec.host.records import (
     is_of_another_boot,
 )
 from pluginexec.host.signals import resume, send
-from pluginexec.host.states import exit_fields, process_fields, unknown_exit
+from pluginexec.host.states import exit_fields, process_fields, recorded_exit, unknown_exit
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.layout import Layout
 from pluginexec.root.plugin_files import PluginFiles
@@ -97,7 +98,7 @@ class Host:
             sinks = detached_sinks(record, self.records.directory(id))
             with self.executor(record) as executor:
                 self.launch(executor, record, *sinks, restart_count=0)
-        if not self.notify_serve() and record.restart != "no":
+        if not notify_serve(self.layout) and record.restart != "no":
             log.warning("%s is started again (%s) only while 'pluginexec serve' runs for this root", id, record.restart)
 
     def launch(self, executor: Executor, record: Record, stdout: Sink, stderr: Sink, **changes: Any) -> None:
@@ -141,7 +142,10 @@ class Host:
             return self._reconcile_locked(self.records.record(id)) if is_free else self.records.state(id)
 
     def has_ended(self, id: str) -> bool:
-        """Return whether a plugin has ended, and all that it printed is in its log."""
+        """Return whether a plugin has ended, and all that it printed is in its log.
+
+        Raises ``Unavailable`` where that cannot be found out now.
+        """
         try:
             if is_alive(self.records.state(id)):
                 return False
@@ -158,7 +162,7 @@ class Host:
                 return self.reconcile(id, LOOK_TIMEOUT)
         state = self.records.state(id)
         if state.status == "running" and not is_alive(state):
-            status = self.files(id).find_exit(state.pid)
+            status = self.files(id).find_exit(state.pid) or recorded_exit(self.records.directory(id), state)
             if status is None and is_of_another_boot(state):
                 status = unknown_exit(state)
             return replace(state, **exit_fields(status)) if status else replace(state, status="exited")
@@ -166,7 +170,9 @@ class Host:
 
     def record_exit(self, record: Record, status: ExitStatus | None) -> State:
         """Write down how a plugin, whose lock is held, ended; with ``--rm``, remove it."""
-        status = status or unknown_exit(self.records.state(record.id))
+        if status is None:
+            state = self.records.state(record.id)
+            status = recorded_exit(self.records.directory(record.id), state) or unknown_exit(state)
         state = self.records.change_state(record.id, **exit_fields(status))
         if record.auto_remove:
             self._forget(record.id)
@@ -194,7 +200,7 @@ class Host:
         record = self.records.record(id)
         number = parse_signal(record.stop_signal if signal is None else signal)
         self.records.mark_stopped(id)
-        self.notify_serve()
+        notify_serve(self.layout)
         with self.held(id) as init:
             if init and not self._end(record, init, number, timeout):
                 if timeout:
@@ -220,15 +226,18 @@ class Host:
             ends = number in (_signal.SIGKILL, parse_signal(record.stop_signal))
             if ends:
                 self.records.mark_stopped(id)
-                self.notify_serve()
+                notify_serve(self.layout)
             self._send(record, init, number)
             if ends:
                 resume(self.records, record, init, self.timeout)
 
     def wait(self, id: str) -> State:
-        """Wait until a plugin has ended and all that is done about it; return its state then."""
+        """Wait until a plugin has ended and all that is done about it; return its state then.
+
+        While that cannot be found out, because its shim hangs or containerd is away, it waits on.
+        """
         while True:
-            state = self.reconcile(id)
+            state = patiently(id, lambda: self.reconcile(id))
             if state.status == "exited":
                 return state
             with self.held(id) as init:
@@ -237,7 +246,7 @@ class Host:
                     continue
                 init.ends_within(None)
                 with contextlib.suppress(NotFound):  # --rm, and somebody was faster
-                    state = self.reconcile(id)
+                    state = patiently(id, lambda: self.reconcile(id))
                     if state.pid == init.pid:
                         return state
                 # Or it was started again meanwhile, and the state is that of its next life.
@@ -248,7 +257,7 @@ class Host:
         record = self.records.record(id)
         if force:
             self.records.mark_stopped(id)  # also where it would be started again in a moment
-            self.notify_serve()
+            notify_serve(self.layout)
             with self.held(id) as init:
                 if init:
                     self._end(record, init, _signal.SIGKILL, WORK_TIMEOUT)
@@ -275,18 +284,6 @@ class Host:
         with contextlib.suppress(PluginExecError), self.records.lock(id, SHORT_LOCK_TIMEOUT):
             if not is_alive(self._reconcile_locked(self.records.record(id))):
                 self._forget(id)
-
-    def notify_serve(self) -> bool:
-        """Ask ``pluginexec serve`` to read the records again; return whether it runs."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.setblocking(False)
-            try:
-                sender.sendto(b"look", str(self.layout.serve_socket))
-            except BlockingIOError:  # so many were sent before that it will look anyway
-                return True
-            except OSError:
-                return False
-        return True
 
     def _forget(self, id: str) -> None:
         self.files(id).remove()  # its exit record

@@ -7,6 +7,7 @@
       plugin.json       what was asked for
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
+      exit.json         how it ended, written by its executor before the container is deleted
       stopped           there if a person stopped it: no restart policy starts it again
 
 The record is what docker calls the container; containerd's container is there only while the plugin runs.

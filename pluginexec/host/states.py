@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from pluginexec.host.records import State, is_of_another_boot
 from pluginexec.linux.boot import boot_id, booted_at
 from pluginexec.linux.pidfd import start_seconds
+from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.types import ExitStatus
 
 
@@ -25,6 +27,15 @@ def exit_fields(status: ExitStatus) -> dict[str, Any]:
         "exit_code": status.exit_code,
         "oom_killed": status.oom_killed,
     }
+
+
+def recorded_exit(directory: Path, state: State) -> ExitStatus | None:
+    """Return how a plugin ended, as an executor wrote it down beside its record before the container was deleted."""
+    status = PluginFiles(directory).read_exit()
+    if status is None or state.status != "running" or status.pid != state.pid:
+        return None
+    # That of an earlier run is still there, and a pid may come again.
+    return status if not state.started_at or state.started_at <= status.exited_at else None
 
 
 def unknown_exit(state: State) -> ExitStatus:

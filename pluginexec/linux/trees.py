@@ -12,7 +12,6 @@ import errno
 import functools
 import logging
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +86,7 @@ class _Removal:
         self.problem = ""
         """The first thing that could not be removed, and why."""
         # What a plugin has made before cannot have such a name.
-        self._prefix = f".{secrets.token_hex(8)}-"
+        self._prefix = f".{os.urandom(8).hex()}-"
         self._moved = 0
 
     def remove(self, parent: str, name: str) -> None:

@@ -76,6 +76,14 @@ class Layout:
         path = absolute(root, ROOT)
         return cls(path, default_state(path) if state is None else absolute(state, STATE))
 
+    @property
+    def recorded_plugins(self) -> Path | None:
+        """Where the root of the state directory has its records; ``None`` for one that belongs to no root."""
+        try:
+            return Path(os.readlink(self.owner)) / self.plugins.name
+        except OSError:
+            return None
+
     def check(self) -> None:
         """Raise unless both directories are this user's alone, or missing, and belong to each other.
 

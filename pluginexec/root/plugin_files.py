@@ -23,9 +23,15 @@ _RECORD_TIMEOUT = 1.0
 
 
 class PluginFiles:
-    """The files of one plugin, in a directory of its own."""
+    """The files of one plugin, in a directory of its own.
 
-    def __init__(self, directory: Path, exit_time: Callable[[], int] = time.time_ns) -> None:
+    ``record``: the directory of its record, if it has one, where its exit is written down too: that survives a reboot.
+    """
+
+    def __init__(
+        self, directory: Path, exit_time: Callable[[], int] = time.time_ns, record: Path | None = None
+    ) -> None:
+        self._record = record
         self._exit_time = exit_time
         self.id = directory.name
         self.directory = directory
@@ -34,6 +40,7 @@ class PluginFiles:
         self.stderr = directory / "stderr"
         self.attached = directory / "attached"
         self.pid = directory / "pid"
+        self.first = directory / "first"
         self._ended = directory / "ended.json"
         self._new_ended = directory / "ended.json.new"
         self._exit = directory / "exit.json"
@@ -52,7 +59,7 @@ class PluginFiles:
         """Remove the directory; with ``keep_exit``, all in it but the exit record."""
         # By their names: to list the directory takes a descriptor, and there may be none.
         kept = [] if keep_exit else [self._exit]
-        ended = (self._ended, self._new_ended)
+        ended = (self.first, self._ended, self._new_ended)
         for path in (self.config, self.stdout, self.stderr, self.attached, self.pid, *ended, self._new_exit, *kept):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -99,22 +106,28 @@ class PluginFiles:
 
     def write_exit(self, status: ExitStatus) -> None:
         """Write the exit record, whole or not at all; ``OSError`` or an error of the tree if that fails."""
-        make_directory(self.directory)
-        record = {
+        content = {
             "exit_code": status.exit_code,
             "exited_at": status.exited_at.isoformat(),
             "pid": status.pid,
             "oom_killed": status.oom_killed,
             "exited_at_is_upper_bound": status.exited_at_is_upper_bound,
         }
+        make_directory(self.directory)
+        self._write_exit(self._exit, content)
+        if self._record and self._record.is_dir():
+            self._write_exit(self._record / self._exit.name, content)
+
+    def _write_exit(self, path: Path, content: dict[str, Any]) -> None:
+        draft = path.with_name(self._new_exit.name)
         try:
-            write_plain(self._new_exit, json.dumps(record))
+            write_plain(draft, json.dumps(content))
             at = self._exit_time()
-            os.utime(self._new_exit, ns=(at, at))
-            self._new_exit.replace(self._exit)
+            os.utime(draft, ns=(at, at))
+            draft.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
-                self._new_exit.unlink()
+                draft.unlink()
             raise
 
     def read_exit(self) -> ExitStatus | None:

@@ -32,6 +32,7 @@ class Root:
         self.runtime_root = layout.runtime_root
         self.unfinished = layout.unfinished
         self._containers = layout.containers
+        self._records = layout.recorded_plugins
         self._newest_exit = 0
         try:
             # Again and again: a command may remove a state directory that it has found unused.
@@ -55,7 +56,8 @@ class Root:
 
     def plugin(self, id: str) -> PluginFiles:
         """Return the files of one plugin; nothing is made yet. ``InvalidArgument`` for a bad id."""
-        return PluginFiles(self._containers / check_id(id), self._exit_time)
+        record = self._records / check_id(id) if self._records else None
+        return PluginFiles(self._containers / check_id(id), self._exit_time, record)
 
     def old_exits(self) -> list[PluginFiles]:
         """Return the plugins whose exit record is older than the newest ``EXITS_KEPT``; none of a shared root."""

@@ -50,6 +50,10 @@ class EndRecorder:
         self._counter = ""
         self._directory = directory
 
+    def has_begun(self) -> bool:
+        """Return whether the plugin was started: what comes before that is the runtime's, about a start that fails."""
+        return self._directory < 0 or bool(self._pid or _read(_PID, self._directory))
+
     def look(self) -> None:
         """Look for the process, or, when it has ended, for its exit code."""
         self._looks += 1

@@ -227,7 +227,7 @@ def main() -> None:
             if not data:
                 poll.unregister(source)
                 log.end(sources.pop(source))
-            elif sources[source] in kept:
+            elif sources[source] in kept and ends.has_begun():
                 log.write(sources[source], data)
         if ends.pause:
             ends.look()

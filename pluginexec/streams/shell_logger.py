@@ -35,6 +35,17 @@ _COPY = "until cat; [ $? -lt 128 ]; do :; done"
 # A file can be on a disk that is full: that must not hurt the plugin, whose writes would fail without a reader. So
 # read and discard for a second, then try again.
 _COPY_TO_FILE = "until cat; do [ $? -gt 128 ] || timeout -s KILL 1 cat >/dev/null || [ $? -eq 137 ] || break; done"
+# The runtime writes its own error about a start that fails to the plugin's stderr, and ctr the pid of one that succeeds
+# before any of its instructions runs: so what the first read gets, while there is no pid, is no line of the plugin's.
+_FIRST = """\
+while :; do
+dd bs=64k count=1 of={first} 2>/dev/null && {{
+[ -e {pid} ] && cat {first}; rm -f {first}
+[ -e {pid} ] || exec cat >/dev/null
+break; }}
+[ $? -gt 128 ] || break
+done
+"""
 # A reader may be killed with bytes unread, and a FIFO that is not held open forgets what is in it. Its writers end with
 # the task, which 1.7 and later delete as they start: so keep the read ends open, which keeps no reader from its end.
 # Whoever reads holds the lock, and removes the file before it lets go; if the file is there, it has not read all.
@@ -57,10 +68,14 @@ def redirect_to_file(path: str | os.PathLike[str] | None) -> str:
     return ">/dev/null" if path is None else f">>{shlex.quote(os.path.abspath(os.fsdecode(path)))}"
 
 
-def logger_arguments(stdout: str, stderr: str, lock: Path | None, mark: Path = Path(os.devnull)) -> tuple[str, ...]:
+def logger_arguments(
+    stdout: str, stderr: str, lock: Path | None, mark: Path = Path(os.devnull), start: tuple[Path, Path] | None = None
+) -> tuple[str, ...]:
     """Return the arguments of ``ctr run`` for a logger with these redirections; ``lock`` where FIFOs are among them.
 
     ``mark`` is what all its processes hold open as descriptor 5: by that they are found if they have to be ended.
+    ``start``: the file that is there once the plugin was started, and one for what comes before; for a stderr that goes
+    to a file, because FIFOs are made anew for each start.
     """
     keep = hold = ""
     if lock:
@@ -74,7 +89,7 @@ def logger_arguments(stdout: str, stderr: str, lock: Path | None, mark: Path = P
         keep=keep,
         mark=shlex.quote(str(mark)),
         copy_stdout=_copy(stdout),
-        copy_stderr=_copy(stderr),
+        copy_stderr=_copy(stderr, start),
     )
     return log_uri(script + hold)
 
@@ -85,5 +100,10 @@ def log_uri(script: str) -> tuple[str, ...]:
     return ("--log-uri", f"binary:///bin/sh?-c={quote(os.fsencode(script), safe='')}")
 
 
-def _copy(redirection: str) -> str:
-    return _COPY_TO_FILE if redirection.startswith(">>") else _COPY
+def _copy(redirection: str, start: tuple[Path, Path] | None = None) -> str:
+    if not redirection.startswith(">>"):
+        return _COPY
+    if start is None:
+        return _COPY_TO_FILE
+    pid, first = (shlex.quote(str(path)) for path in start)
+    return f"{{ {_FIRST.format(pid=pid, first=first)}{_COPY_TO_FILE}; }}"

@@ -77,7 +77,9 @@ class Streams:
         streams = cls.open(files, stdout, stderr)
         if stdout is not None or stderr is not None:
             lock = files.attached if streams._relays else None
-            streams.arguments = logger_arguments(redirections[0], redirections[1], lock, files.config)
+            streams.arguments = logger_arguments(
+                redirections[0], redirections[1], lock, files.config, (files.pid, files.first)
+            )
         return streams
 
     @classmethod

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.commands import COMMANDS
+from tests.mutation.directories import DIRECTORIES
 from tests.mutation.exits import EXITS
 from tests.mutation.guard import Guard
 from tests.mutation.host_managed import KEPT
@@ -26,7 +27,7 @@ from tests.mutation.testing import PYTEST_PLUGIN
 pytestmark = [pytest.mark.control, pytest.mark.timeout(600)]  # a test may wait for the runs before its own
 
 AT_ONCE = 2
-GUARDS = (*EXITS, *OUTPUT, *COMMANDS, *MANAGED, *KEPT, *PYTEST_PLUGIN)
+GUARDS = (*EXITS, *DIRECTORIES, *OUTPUT, *COMMANDS, *MANAGED, *KEPT, *PYTEST_PLUGIN)
 TESTS = sorted({guard.test for guard in GUARDS})
 Results = Callable[["Guard | None"], Result]
 

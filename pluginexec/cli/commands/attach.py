@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import click
 
@@ -16,6 +16,7 @@ from pluginexec.executor.executor import Executor
 from pluginexec.host.host import Host
 from pluginexec.host.logs.drivers import NONE, attached_sinks
 from pluginexec.host.logs.reader import follow
+from pluginexec.host.patience import patient, patiently
 from pluginexec.host.programs import check_output
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Record
 from pluginexec.types import ExitStatus
@@ -45,7 +46,7 @@ def command(settings: Settings, sig_proxy: bool, id: str) -> int:
     host = Host(settings.layout, settings.timeout)
     id = resolve(settings, host, id)
     check_output(host.records, id, "attach")
-    if host.reconcile(id).status != "running":
+    if patiently(id, lambda: host.reconcile(id)).status != "running":
         hint = "'pluginexec start' starts it, 'pluginexec logs' shows its output"
         raise FailedPrecondition("it is not running", operation="attach", id=id, hint=hint)
     record = host.records.record(id)
@@ -70,7 +71,8 @@ def _watch(host: Host, record: Record) -> int | None:
         if record.log_driver == NONE:
             return host.wait(id).exit_code
         directory = host.records.directory(id)
-        for entry in follow(directory, id, record.log_driver, lambda: host.has_ended(id), tail=0):
+        has_ended = patient(id, lambda: host.has_ended(id))
+        for entry in follow(directory, id, record.log_driver, has_ended, tail=0):
             write_all(streams[entry.stream], entry.data)
             if streams[entry.stream].is_broken:
                 return CLOSED_PIPE
@@ -85,19 +87,21 @@ def _take_over(host: Host, record: Record) -> int | None:
     """Relay the output of a plugin that has lost its reader."""
     id = record.id
     streams = StandardStream(1), StandardStream(2)
-    sinks = attached_sinks(record, host.records.directory(id), *streams)
-    try:
-        with host.records.lock(id, SHORT_LOCK_TIMEOUT), host.executor(record) as executor:
-            executor.restore(id, *sinks)
-            status = _wait(executor, id, streams)
-            if status is None:
-                return CLOSED_PIPE
-            host.record_exit(record, status)
-    except DeadlineExceeded as error:
-        hint = "'pluginexec logs -f' follows its log"
-        raise FailedPrecondition(
-            "another process is attached to its output", operation="attach", id=id, hint=hint
-        ) from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(host.records.lock(id, SHORT_LOCK_TIMEOUT))
+        except DeadlineExceeded as error:
+            hint = "'pluginexec logs -f' follows its log"
+            raise FailedPrecondition(
+                "another process is attached to its output", operation="attach", id=id, hint=hint
+            ) from error
+        executor = held.enter_context(patiently(id, lambda: host.executor(record)))
+        # With new sinks each time: a restore that fails has closed them.
+        patiently(id, lambda: executor.restore(id, *attached_sinks(record, host.records.directory(id), *streams)))
+        status = _wait(executor, id, streams)
+        if status is None:
+            return CLOSED_PIPE
+        host.record_exit(record, status)
     return None if status.exit_code is None else code_after(status.exit_code, *streams)
 
 

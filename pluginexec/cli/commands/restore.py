@@ -8,7 +8,8 @@ from pluginexec.cli.each import for_each
 from pluginexec.cli.globals import Settings
 from pluginexec.cli.id_completion import complete_id
 from pluginexec.cli.output import put
-from pluginexec.daemon.private import ensure_running
+from pluginexec.daemon.lost_shims import sweep_lost_shims
+from pluginexec.daemon.private import ensure_running, find_listening, is_private
 from pluginexec.host.adopt import adopt
 from pluginexec.host.host import Host
 from pluginexec.host.programs import supervisor
@@ -40,4 +41,8 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
             )
         put(f"{id} {state.status}" + ("" if state.exit_code is None else f" {state.exit_code}"))
 
-    return for_each(ids or host.records.all_ids(), restore, echo=False)
+    code = for_each(ids or host.records.all_ids(), restore, echo=False)
+    if remote := find_listening(settings.address, settings.layout, settings.timeout):
+        private = is_private(remote.address, settings.layout)
+        sweep_lost_shims(remote, settings.layout, is_private=private, namespaces=[settings.namespace])
+    return code

@@ -139,7 +139,7 @@ class ManagedStore:
         """Remove a plugin that does not run; the caller must hold the lock."""
         files = self.files(name)
         try:
-            removed = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
+            removed = self._directory / f".{os.urandom(8).hex()}"  # not made before: the disk may be full
             # Now the plugin is gone. Its lock moves too: if this process is killed, the next one removes the rest.
             files.directory.rename(removed)
         except OSError as error:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT
+from pluginexec.daemon.lost_shims import sweep_lost_shims
 from pluginexec.daemon.private import find_listening, is_private, not_listening
 from pluginexec.daemon.restarter import ContainerdRestarter
 from pluginexec.errors import FailedPrecondition, InvalidArgument, PluginExecError, Unavailable
@@ -94,6 +95,7 @@ class Serve:
                     self._end(signals)
 
     def _serve(self, signals: int, requests: socket.socket) -> None:
+        self._sweep()
         self._look(at_start=True)
         look_at = time.monotonic() + LOOK_EVERY
         while True:
@@ -113,6 +115,13 @@ class Serve:
             if number or requests.fileno() in readable or time.monotonic() >= look_at:
                 self._look()
                 look_at = time.monotonic() + LOOK_EVERY
+
+    def _sweep(self) -> None:
+        """End the shims that have been lost; where no containerd runs yet, its start does."""
+        layout = self._host.layout
+        if remote := find_listening(self._options.address, layout, self._options.timeout):
+            private = is_private(remote.address, layout)
+            sweep_lost_shims(remote, layout, is_private=private, namespaces=[self._options.namespace])
 
     def _reload(self) -> None:
         log.info("reloading")

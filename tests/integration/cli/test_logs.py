@@ -39,6 +39,24 @@ def test_each_stream_goes_to_its_own_and_the_last_line_comes_though_it_has_no_en
     assert (done.out, done.err) == (b"three\nno end", b"")
 
 
+@pytest.mark.parametrize("driver", ["json-file", "raw"])
+def test_what_the_runtime_says_of_a_start_that_fails_is_no_line_of_the_plugins(
+    px: Px, rootfs: Path, tmp_path: Path, new_id: Callable[[], str], driver: str
+) -> None:
+    id, script = new_id(), tmp_path / "script"
+    script.write_text("#!/bin/sh\necho said >&2\n")
+    options = ("--log-driver", driver, "-v", f"{script}:/script", "--rootfs", rootfs)
+    assert px("create", "--name", id, *options, "/script").code == 0
+    assert px("start", id).code == 126
+    assert px("logs", id).err == b""
+    script.chmod(0o755)
+    assert px("start", id).code == 0
+    wait_for(px, id)
+    script.chmod(0o644)
+    assert px("start", id).code == 126
+    assert px("logs", id).err == b"said\n"
+
+
 def test_the_order_of_both_is_kept_where_they_lead_to_one_place_and_times_come_before_lines(
     px: Px, detached: Detached
 ) -> None:

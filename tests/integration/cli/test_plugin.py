@@ -182,8 +182,10 @@ def test_one_with_broken_files_does_not_hide_the_others_and_can_be_removed(
 
 
 INSPECTED = (
-    *("id", "name", "description", "enabled", "created_at", "state", "pid", "started_at", "finished_at", "exit_code"),
+    *("id", "name", "description", "enabled", "created_at", "state", "pid", "started_at", "finished_at"),
     *(
+        "finished_at_is_upper_bound",
+        "exit_code",
         "oom_killed",
         "error",
         "restart_count",

@@ -22,6 +22,7 @@ import pytest
 
 from pluginexec import Containerd, Remote
 from pluginexec.daemon import private as embedded
+from pluginexec.host.notify import notify_serve
 from pluginexec.host.records import Records, is_alive
 from tests.support.harness import wait_until
 from tests.support.layouts import one_directory
@@ -157,7 +158,7 @@ def test_a_run_in_the_foreground_keeps_its_plugin_to_itself(
     serving.await_line("ready; ")
     assert foreground.stdout
     assert foreground.stdout.readline() == "first\n"
-    plugins.host.notify_serve()
+    notify_serve(plugins.host.layout)
     serving.await_line(f"{id}: left to the command that works on it")
     foreground.terminate()
     assert foreground.stdout.read() == "last\n"
@@ -176,7 +177,7 @@ def test_the_plugin_of_a_run_that_was_killed_is_taken_over_and_its_output_goes_t
     wait_until(lambda: plugins.records.state(id).status == "running", "its state")
     foreground.kill()
     foreground.wait()
-    plugins.host.notify_serve()
+    notify_serve(plugins.host.layout)
     serving.await_line(f"{id}: taken over")
     os.kill(plugins.records.state(id).pid, signal.SIGTERM)
     wait_until(lambda: plugins.records.state(id).exit_code == 5, "its end")

@@ -22,7 +22,7 @@ import pytest
 
 from pluginexec import Containerd
 from pluginexec.daemon.cleanup import kill_processes
-from pluginexec.daemon.private import private_containerd, private_files
+from pluginexec.daemon.private import private_address, private_containerd, private_files
 from pluginexec.host.records import Records, is_alive
 from pluginexec.linux.cgroups import remove_cgroups
 from pluginexec.root.layout import Layout, default_state
@@ -49,7 +49,8 @@ class Machine:
 
     def start(self, *arguments: object) -> subprocess.Popen[bytes]:
         """Start a command on the private containerd."""
-        where = ("--root", self.layout.root, "--state", self.layout.state, "--address", NOBODY)
+        address = private_address(self.layout)  # which no containerd of this machine takes over
+        where = ("--root", self.layout.root, "--state", self.layout.state, "--address", address)
         return self._spawn(*where, *arguments)
 
     def px(self, *arguments: object) -> Done:
@@ -102,7 +103,7 @@ def test_a_plugin_that_ran_before_a_reboot_has_exited_and_that_is_said_as_it_is_
     machine: Machine, rootfs: Path
 ) -> None:
     id = machine.run(rootfs, "--label", "a=b")
-    assert {path.name for path in machine.layout.root.iterdir()} == {"plugins", "containerd"}
+    assert {path.name for path in machine.layout.root.iterdir()} == {"plugins", "containerd", "seccomp"}
     assert {path.name for path in machine.layout.containerd.iterdir()} == {"containerd.log", "root"}
     assert machine.layout.containers.joinpath(id).is_dir()
     started = machine.records.state(id).started_at
@@ -255,14 +256,14 @@ def test_the_last_plugin_takes_the_state_directory_with_it(
 
 
 def test_a_private_containerd_keeps_it_until_it_is_stopped_with_all(root: Path, rootfs: Path, spawn: Spawn) -> None:
-    state = default_state(root)
-    assert finish(spawn(*own(root, NOBODY, "run", "--rm", "--rootfs", rootfs, "true"))).code == 0
+    state, address = default_state(root), private_address(Layout.of(root))
+    assert finish(spawn(*own(root, address, "run", "--rm", "--rootfs", rootfs, "true"))).code == 0
     assert (state / "containerd" / "containerd.sock").is_socket()
-    assert finish(spawn(*own(root, NOBODY, "ps"))).code == 0
+    assert finish(spawn(*own(root, address, "ps"))).code == 0
     assert (state / "containerd" / "containerd.sock").is_socket()
-    assert finish(spawn(*own(root, NOBODY, "daemon", "stop", "--all"))).code == 0
+    assert finish(spawn(*own(root, address, "daemon", "stop", "--all"))).code == 0
     assert not state.exists()
-    assert {path.name for path in root.iterdir()} == {"plugins", "containerd"}
+    assert (root / "containerd" / "root").is_dir()
 
 
 def test_while_serve_runs_it_stays(root: Path, spawn: Spawn, containerd: Containerd) -> None:

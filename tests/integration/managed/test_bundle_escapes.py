@@ -1,6 +1,6 @@
 """No entry of a tar and no file of a directory leads out of the bundle, in whatever order they come.
 
-Real: files and links, as root. No containers.
+Real: files and links, as root; an executor. No containers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginexec import InvalidArgument
+from pluginexec import Executor, InvalidArgument, ManagedPlugin
 from pluginexec.managed.bundle import rootfs_of, unpack
 from tests.support.tars import CONFIG, DIR, LNK, REG, SYM, TOP, Members, raw_tar, tar_of
 
@@ -260,3 +260,12 @@ def test_a_file_that_a_link_replaces_between_look_and_open_is_not_followed(
     with pytest.raises(InvalidArgument, match=r"was changed while it was copied|is a link that leads out"):
         unpack(bundle, tmp_path / "target")
     assert not (tmp_path / "target").exists()
+
+
+def test_a_directory_that_is_used_in_place_may_not_lead_out_either(
+    bundle: Path, tmp_path: Path, new_executor: Callable[[], Executor]
+) -> None:
+    (bundle / "rootfs").rename(tmp_path / "elsewhere")
+    (bundle / "rootfs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidArgument, match="'rootfs' is a link that leads out of the bundle"):
+        ManagedPlugin(new_executor(), bundle)

@@ -303,3 +303,10 @@ def test_a_disk_that_does_not_let_us_write_is_named(records: Records, monkeypatc
         records.write_state("one", State())
     with pytest.raises(PermissionDenied, match="two"):
         records.create(record("two"), {})
+
+
+def test_a_file_that_is_nested_without_end_is_not_json(records: Records) -> None:
+    records.create(record("a"), {})
+    (records.directory("a") / "state.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(Unknown, match="is not json"):
+        records.state("a")

@@ -85,7 +85,7 @@ def test_lines_of_json_are_unwrapped_and_what_is_none_is_skipped(tmp_path: Path)
     (tmp_path / "log").write_text("\n".join(['e": "stdout"}', *lines, '{"log": 3}', '{"log']))
     words.begin()
     assert words.text() == ""
-    (tmp_path / "log").write_text("\n".join(['e": "stdout"}', *lines]))
+    (tmp_path / "log").write_text("\n".join(['e": "stdout"}', "[" * 2000, *lines]))
     assert words.text() == "one\ntwo"
 
 

@@ -241,7 +241,7 @@ def test_a_pid_is_read_if_there_is_one(files: PluginFiles, content: bytes | None
     assert files.read_pid() == pid
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": 1', None])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": 1', b"[" * 100_000, None])
 def test_a_spec_that_cannot_be_read_is_empty(files: PluginFiles, content: bytes | None) -> None:
     files.config.unlink()
     if content is not None:
@@ -280,6 +280,7 @@ def record(**changes: object) -> bytes:
         pytest.param(b"\xff\xfe", id="not UTF-8"),
         pytest.param(b"[1]", id="a list"),
         pytest.param(b"null", id="null"),
+        pytest.param(b"[" * 100_000, id="nested without end"),
         pytest.param(record(pid="missing"), id="without pid"),
         pytest.param(record(exited_at="missing"), id="without time"),
         pytest.param(record(exited_at="yesterday"), id="no time"),

@@ -178,9 +178,13 @@ def test_its_process_imports_nothing_that_is_not_built_in() -> None:
 def start(tmp_path: Path, path: Path) -> Iterator[Start]:
     loggers: list[Process] = []
 
-    def start(sink: JsonFile | None = None, streams: tuple[str, ...] = ("stdout", "stderr")) -> Process:
+    def start(
+        sink: JsonFile | None = None, streams: tuple[str, ...] = ("stdout", "stderr"), *, succeeds: bool = True
+    ) -> Process:
         mark = tmp_path / "config.json"
         mark.touch()
+        if succeeds:
+            mark.with_name("pid").write_text("0")  # of no process
         loggers.append(Process((sink or JsonFile(path)).arguments(streams, mark)))
         loggers[-1].wait_until_ready()
         return loggers[-1]
@@ -204,6 +208,14 @@ def test_both_streams_are_written_to_their_end_whatever_the_directory_is_called(
     assert logger.process.wait(PATIENCE) == 0
     assert texts(directory / name) == ["out\n", "last"]
     assert texts(directory / name, "stderr") == ["err\n"]
+
+
+def test_what_the_runtime_says_of_a_start_that_fails_is_not_written(start: Start, path: Path) -> None:
+    logger = start(succeeds=False)
+    logger.say(b"", b"runc create failed: ...\n")
+    logger.hang_up()
+    assert logger.process.wait(PATIENCE) == 0
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("kept", ["stdout", "stderr"])

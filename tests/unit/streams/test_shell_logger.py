@@ -107,14 +107,18 @@ class Logger:
                 found.add(process.name())
         return found
 
-    def cats(self) -> list[psutil.Process]:
-        """Return what copies."""
+    def named(self, name: str) -> list[psutil.Process]:
+        """Return the processes of its session with a name."""
         found = []
         for process in self.members():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if process.name() == "cat":
+                if process.name() == name:
                     found.append(process)
         return found
+
+    def cats(self) -> list[psutil.Process]:
+        """Return what copies."""
+        return self.named("cat")
 
     def end(self) -> None:
         self.hang_up()
@@ -130,8 +134,8 @@ class Logger:
 def run() -> Iterator[Callable[..., Logger]]:
     loggers: list[Logger] = []
 
-    def start(stdout: str, stderr: str, lock: Path | None = None) -> Logger:
-        loggers.append(Logger(logger_arguments(stdout, stderr, lock)))
+    def start(stdout: str, stderr: str, lock: Path | None = None, begun: tuple[Path, Path] | None = None) -> Logger:
+        loggers.append(Logger(logger_arguments(stdout, stderr, lock, start=begun)))
         loggers[-1].wait_until_ready()
         return loggers[-1]
 
@@ -403,3 +407,45 @@ def test_nothing_is_held_where_the_lock_file_was_gone_before(
     speak_and_die(logger)
     wait_until(lambda: not logger.members(), "the end of the logger")
     assert not attached.exists()
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_what_comes_on_stderr_before_the_start_is_not_written_to_a_file(
+    run: Callable[..., Logger], tmp_path: Path, succeeds: bool
+) -> None:
+    pid, first, log = (tmp_path / name for name in ("p i'd", "fir st", "log"))
+    logger = run(redirect_to_file(None), redirect_to_file(log), None, (pid, first))
+    if succeeds:
+        pid.write_text("1")
+    logger.say(b"", b"one\n")
+    if succeeds:
+        wait_until(lambda: log.read_bytes() == b"one\n", "the first block")
+    logger.say(b"", b"x" * 50_000)
+    logger.hang_up()
+    wait_until(lambda: not logger.members(), "its end")
+    assert log.read_bytes() == (b"one\n" + b"x" * 50_000 if succeeds else b"")
+    assert not first.exists()
+
+
+def test_one_that_is_killed_before_the_first_block_is_replaced(run: Callable[..., Logger], tmp_path: Path) -> None:
+    pid, first, log = tmp_path / "pid", tmp_path / "first", tmp_path / "log"
+    logger = run(redirect_to_file(None), redirect_to_file(log), None, (pid, first))
+    pid.write_text("1")
+    wait_until(lambda: logger.named("dd"), "the one that waits")
+    killed = logger.named("dd")
+    killed[0].kill()
+    # It might still take what is written now.
+    wait_until(lambda: logger.named("dd") not in ([], killed), "the next one")
+    logger.say(b"", b"one\n")
+    wait_until(lambda: log.read_bytes() == b"one\n", "the first block")
+
+
+def test_where_the_first_block_cannot_be_kept_the_file_gets_the_rest(
+    run: Callable[..., Logger], tmp_path: Path
+) -> None:
+    pid, log = tmp_path / "pid", tmp_path / "log"
+    logger = run(redirect_to_file(None), redirect_to_file(log), None, (pid, tmp_path / "none" / "first"))
+    wait_until(lambda: len(logger.cats()) == 2, "that it gave up")
+    pid.write_text("1")
+    logger.say(b"", b"one\n")
+    wait_until(lambda: log.read_bytes() == b"one\n", "what was not read")

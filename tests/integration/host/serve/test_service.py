@@ -20,7 +20,8 @@ import pytest
 
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor
 from pluginexec.errors import FailedPrecondition, InvalidArgument
-from pluginexec.host.host import Host
+from pluginexec.host import host as host_module
+from pluginexec.host.notify import notify_serve
 from pluginexec.host.pause import pause
 from pluginexec.host.records import State, is_alive
 from pluginexec.host.serve import plugin_supervisor as supervisor
@@ -134,11 +135,11 @@ def test_a_life_that_a_person_began_in_a_pause_and_that_ended_unnoticed_has_a_pa
     await_state(plugins, id, lambda state: state.status == "restarting", "the pause")
     await_free(plugins, id)
     with monkeypatch.context() as unnoticed:
-        unnoticed.setattr(Host, "notify_serve", lambda self: True)
+        unnoticed.setattr(host_module, "notify_serve", lambda layout: True)
         plugins.host.stop(id)
         plugins.host.start(id)
         wait_until(lambda: not is_alive(plugins.records.state(id)), "its end")
-    plugins.host.notify_serve()
+    notify_serve(plugins.host.layout)
     state = await_state(plugins, id, lambda state: state.status == "restarting", "the next pause")
     assert state.restart_count == 0
 

@@ -184,6 +184,19 @@ def test_what_cannot_be_removed_stops_no_command_and_is_logged_once(
     assert left(store) == []
 
 
+def test_a_plugin_can_be_removed_from_a_full_disk(
+    store: ManagedStore, vol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for function in ("mkdir", "mkfifo", "mknod", "symlink", "link"):
+        monkeypatch.setattr(os, function, full)
+    with store.changing(vol):
+        store.remove(vol)
+    assert left(store) == []
+
+
 def test_while_a_draft_is_removed_other_commands_go_on(
     store: ManagedStore, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
