@@ -45,7 +45,7 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
         if os.path.isdir(real):
             files = [str(file) for file in files_below(real)]
             named = [(file, path.rstrip("/") + file.removeprefix(real)) for file in files]
-            devices = [device for file, name in named if (device := _device(file, name))]
+            devices = [device for file, name in named if (device := _device_if_there(file, name))]
         else:
             device = _device(real, path)
             devices = [device] if device else []
@@ -55,6 +55,14 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
     if not devices:
         raise InvalidArgument(f"{shown(path)} is neither a device nor a directory with devices; name another")
     return devices
+
+
+def _device_if_there(path: str, name: str) -> dict[str, Any] | None:
+    """Return what ``_device`` does; ``None`` also for one that is gone since its directory was listed."""
+    try:
+        return _device(path, name)
+    except FileNotFoundError:
+        return None
 
 
 def _device(path: str, name: str) -> dict[str, Any] | None:
