@@ -109,7 +109,7 @@ def _is_logger(pid: int, id: str, mark: str) -> bool:
 
 
 def _runs_logger(pid: int) -> bool:
-    """Return whether a process of ours runs a program that loggers consist of; any process can have the marks."""
+    """Return whether a process of this user runs a program that loggers consist of; any process can have the marks."""
     name = program_name(pid)
     return (name in _programs() or name.startswith(_PYTHONS)) and is_ours(pid)
 

@@ -36,7 +36,8 @@ OUTPUT_LIMIT = 16 << 20
 
 _SLOW = "allow more by 'pluginexec --timeout' or Remote(timeout=); or containerd or a shim hangs: see containerd's log"
 _CHUNK = 1 << 16
-_PROBE_TIMEOUT = 10.0
+_PROGRAM_SIZE = 4 << 20
+"""Bytes of a program that are searched: busybox has 2 MB."""
 # ctr reads CONTAINERD_ADDRESS and its like as defaults of flags; SOURCE_DATE_EPOCH makes it invent times.
 _SCRUBBED = "SOURCE_DATE_EPOCH"
 _SCRUBBED_PREFIX = "CONTAINERD_"
@@ -97,11 +98,14 @@ def _mortal() -> tuple[str, ...]:
     ctr does not notice that its reader is gone before it next writes. setpriv execs ctr, so no process is added.
     """
     setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        return ()
-    prefix = (setpriv, "--pdeathsig", "KILL", "--")
-    # busybox's knows no such option. What keeps the question from being asked is raised, and so not remembered.
-    return prefix if Subprocesses().run([*prefix, "true"], _PROBE_TIMEOUT).returncode == 0 else ()
+    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv and _names_its_option(setpriv) else ()
+
+
+def _names_its_option(setpriv: str) -> bool:
+    """Return whether a setpriv knows the option: busybox's does not. To try it would take each command a process."""
+    with contextlib.suppress(OSError), open(setpriv, "rb") as program:
+        return b"pdeathsig" in program.read(_PROGRAM_SIZE)
+    return False
 
 
 def finish(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float, watch: Watch = None) -> Completed:

@@ -105,7 +105,7 @@ class DaemonFiles:
         yield from (pid for pid in psutil.pids() if pid != answering and self.are_of(pid))
 
     def are_of(self, pid: int) -> bool:
-        """Return whether a process is a containerd of ours that runs on these files, or is about to be one."""
+        """Return whether a process is this root's containerd, that runs on these files, or is about to be one."""
         try:
             line = psutil.Process(pid).cmdline()
         except psutil.Error:

@@ -103,6 +103,7 @@ class Executor:
                 )
                 undo.callback(self._reconciler.close)
                 self._events = EventStream(client.ctr, self)
+                undo.callback(self._events.close)
                 if self._deferred.load(self._lifecycle.delete_unfinished):
                     self._reconciler.schedule()
                 undo.pop_all()

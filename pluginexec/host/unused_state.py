@@ -1,6 +1,6 @@
 """Remove the state directory of a root once nothing in it is used.
 
-That is one below ``/run/pluginexec/by-root``, whose name nobody chose: roots of short life would fill that. The locks
+That is one below ``/run/pluginexec/by-root``, whose name is computed: roots of short life would fill that. The locks
 are held meanwhile, so that no command begins to use it; one that waits for a lock makes the directory again.
 """
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from pluginexec.errors import InvalidArgument, PermissionDenied, shown
-from pluginexec.linux.files import WRONG_FOR_GOOD, file_error
+from pluginexec.linux.files import WRONG_FOR_GOOD, WRONG_PATH, file_error
 
 _MOST_LINKS = 40
 """As many as the kernel follows in one path."""
@@ -17,10 +17,11 @@ _MOST_MISSING = 256
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def make_directory(path: Path, what: str = "directory") -> None:
+def make_directory(path: Path, what: str = "directory", *, in_use: bool = False) -> None:
     """Make a directory (0700) with its missing parents (0755), whatever the umask; check one that is there.
 
-    Raises what ``check_directory`` does, and what ``file_error`` returns; ``what`` begins the message.
+    Raises what ``check_directory`` does, and what ``file_error`` returns; ``what`` begins the message. ``in_use``: it
+    lies in one that was written before, so a file system that is read-only now may be so for a while only.
     """
     check_directory(path, what)
     try:
@@ -34,7 +35,9 @@ def make_directory(path: Path, what: str = "directory") -> None:
         for each in reversed(missing):
             _make(each, 0o700 if each == path else 0o755)
     except OSError as error:
-        raise file_error(error, f"{what} {shown(str(path))} cannot be used", WRONG_FOR_GOOD) from error
+        raise file_error(
+            error, f"{what} {shown(str(path))} cannot be used", WRONG_PATH if in_use else WRONG_FOR_GOOD
+        ) from error
     if missing:
         check_directory(path, what)  # another process may have made it
 

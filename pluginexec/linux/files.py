@@ -1,4 +1,4 @@
-"""Files of ours: opened without following a link, read within a bound, and what an error on one means."""
+"""Files of this project: opened without following a link, read within a bound, and what an error on one means."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import IO
 from pluginexec.errors import InvalidArgument, PermissionDenied, PluginExecError, Unavailable
 
 # What is wrong with a path itself, and would be wrong again.
-_WRONG_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
-WRONG_FOR_GOOD = (*_WRONG_PATH, errno.EROFS)
+WRONG_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+WRONG_FOR_GOOD = (*WRONG_PATH, errno.EROFS)
 """The same for a directory that is to be made: its file system may be read-only only once it was in use."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 """Why a file could not be opened that may well open later."""
@@ -66,7 +66,7 @@ def write_plain(path: str | os.PathLike[str], content: str) -> None:
         file.write(content)
 
 
-def file_error(error: OSError, what: str, wrong_path: tuple[int, ...] = _WRONG_PATH) -> PluginExecError:
+def file_error(error: OSError, what: str, wrong_path: tuple[int, ...] = WRONG_PATH) -> PluginExecError:
     """Return the error of the tree for a file that could not be made, read or written."""
     message = f"{what}: {error.strerror or error}"
     if isinstance(error, PermissionError):

@@ -49,7 +49,7 @@ class PluginFiles:
     def make(self, spec: dict[str, Any]) -> None:
         """Make the directory afresh, with the spec in it."""
         self.remove()
-        make_directory(self.directory)
+        make_directory(self.directory, in_use=True)
         try:
             write_plain(self.config, json.dumps(spec))
         except OSError as error:
@@ -113,7 +113,7 @@ class PluginFiles:
             "oom_killed": status.oom_killed,
             "exited_at_is_upper_bound": status.exited_at_is_upper_bound,
         }
-        make_directory(self.directory)
+        make_directory(self.directory, in_use=True)
         self._write_exit(self._exit, content)
         if self._record and self._record.is_dir():
             self._write_exit(self._record / self._exit.name, content)

@@ -107,11 +107,6 @@ class Walker:
             self.enter(depth, path[depth])
         return self.descriptor(len(path))
 
-    def _known(self, parts: Sequence[str]) -> list[str]:
-        """Return what of a path needs no walk: all of the current one, or nothing."""
-        names = self._names[: len(parts)]
-        return names if names == list(parts[: len(names)]) else []
-
     def cut(self, depth: int) -> None:
         """Shorten the current path: what is below may have changed."""
         while len(self._names) > depth:
@@ -120,7 +115,12 @@ class Walker:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def make(self, depth: int, name: str, entry: str) -> None:
+    def _known(self, parts: Sequence[str]) -> list[str]:
+        """Return what of a path needs no walk: all of the current one, or nothing."""
+        names = self._names[: len(parts)]
+        return names if names == list(parts[: len(names)]) else []
+
+    def _make(self, depth: int, name: str, entry: str) -> None:
         """Make a directory that no entry has described yet, and enter it."""
         self._bounds.add_file(entry)
         os.mkdir(name, 0o700, dir_fd=self.descriptor(depth))
@@ -134,7 +134,7 @@ class Walker:
             return None
         except FileNotFoundError:
             if make:
-                self.make(depth, part, name)
+                self._make(depth, part, name)
                 return None
             if is_last:
                 return None

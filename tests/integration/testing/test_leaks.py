@@ -15,7 +15,7 @@ from tests.integration.testing.conftest import Inner
 pytest_plugins = ["pytester"]
 
 LEAKS = """
-    import concurrent.futures, os, subprocess, sys, threading, time
+    import concurrent.futures, os, shutil, subprocess, sys, threading, time
     import pytest
     from pluginexec import Executor, default_spec
 
@@ -34,7 +34,7 @@ LEAKS = """
     def test_shim(containerd, executor):
         words = ["-namespace", "gone", "-id", "lost", "-address", containerd.address]
         path = os.path.join(os.path.dirname(__file__), "containerd-shim-fake")
-        os.symlink("/bin/sh", path)
+        shutil.copy(os.path.realpath("/bin/sh"), path)
         subprocess.Popen([path, "-c", "read line", *words], stdin=subprocess.PIPE, start_new_session=True)
 
     def test_mounts(executor, tmp_path):
