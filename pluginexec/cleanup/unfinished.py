@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from pluginexec.errors import PluginExecError
 from pluginexec.linux.directories import make_directory, names_in
 from pluginexec.linux.locks import await_lock, release_lock
+from pluginexec.validation import check_namespace
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ class Leftover:
     """Of the failed starts that may have made something."""
     has_exited: bool
     """Whether it is, too, a plugin that exited: nothing of it is ended that runs."""
+    cgroup: str = ""
+    """Its ``linux.cgroupsPath``: containerd 1.7 and later end its shim themselves as they start, but not the cgroups
+    that a runtime has made which was killed before it wrote its state."""
 
 
 class Hold(Enum):
@@ -68,7 +72,7 @@ class Unfinished:
 
     def store(self, leftover: Leftover) -> None:
         """Remember what is left of an id, in place of what was remembered of it."""
-        content = self._whose | {"marks": sorted(leftover.marks), "has_exited": leftover.has_exited}
+        content = self._whose | asdict(leftover) | {"marks": sorted(leftover.marks)}
         new = self._directory / f"{_NEW}{leftover.id}"
         try:
             make_directory(self._directory)
@@ -107,7 +111,8 @@ class Unfinished:
             content: Any = json.loads((self._directory / id).read_bytes())
             if {key: content[key] for key in self._whose} == self._whose:
                 self._known.add(id)
-                return Leftover(id, frozenset(map(str, content["marks"])), bool(content["has_exited"]))
+                marks = frozenset(map(str, content["marks"]))
+                return Leftover(id, marks, bool(content["has_exited"]), str(content["cgroup"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.debug("%s: what is left of it cannot be read: %s", id, error)
         return None
@@ -116,3 +121,14 @@ class Unfinished:
 def ids_in(directory: Path) -> list[str]:
     """Return the ids of which something is remembered, whichever containerd they are on; raises as ``names_in``."""
     return [name for name in names_in(directory) if not name.startswith(_NEW)]
+
+
+def namespaces_in(directory: Path, address: str) -> set[str]:
+    """Return the namespaces of a containerd in which something is remembered; raises as ``names_in``."""
+    namespaces = set()
+    for id in ids_in(directory):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, PluginExecError):
+            content = json.loads((directory / id).read_bytes())
+            if content["address"] == address:
+                namespaces.add(check_namespace(content["namespace"]))
+    return namespaces

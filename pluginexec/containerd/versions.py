@@ -28,8 +28,9 @@ daemon starts                codes                                              
                                                                                                executor.exits
 a dead logger, when its      its old pid is         nothing              nothing               streams.shell_logger
 task is deleted              signalled
-a shim without a task, when  stays                  is ended             as 1.7                cleanup.shims
-the daemon starts                                                                              executor.lifecycle
+a shim without a task, when  stays                  is ended, its        as 1.7                cleanup.shims
+the daemon starts                                   cgroups stay                               cleanup.unfinished
+                                                                                               executor.lifecycle
 power readings in ``/sys``   open                   masked               masked                oci.default_spec
 ===========================  =====================  ===================  ====================  =========================
 """

@@ -11,7 +11,6 @@ import itertools
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +18,13 @@ import psutil
 
 from pluginexec.cleanup.inflight import InFlightCommands
 from pluginexec.cleanup.shims import end_shim, find_shims
-from pluginexec.cleanup.unfinished import Hold, Unfinished
+from pluginexec.cleanup.unfinished import Hold, Unfinished, namespaces_in
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.remote import Remote
 from pluginexec.errors import NotFound, PluginExecError
+from pluginexec.linux.cgroups import remove_cgroups
 from pluginexec.root.layout import Layout
+from pluginexec.root.plugin_files import PluginFiles
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def find_lost_shims(remote: Remote, layout: Layout, *, is_private: bool) -> list
     """
     by_namespace = defaultdict(list)
     for shim in _shims_of(remote.address, layout, is_private=is_private):
-        if not (layout.containers / shim.id).exists() and not (layout.plugins / shim.id).exists():
+        if not _has_files(layout, shim.id) and not (layout.plugins / shim.id).exists():
             by_namespace[shim.namespace].append(shim)
     lost = []
     for namespace, shims in by_namespace.items():
@@ -57,36 +58,44 @@ def find_lost_shims(remote: Remote, layout: Layout, *, is_private: bool) -> list
     return lost
 
 
-def sweep_lost_shims(remote: Remote, layout: Layout, *, is_private: bool, namespaces: Iterable[str] = ()) -> None:
-    """End the lost shims, and forget what is remembered, of these namespaces, of which nothing is left.
+def sweep_lost_shims(remote: Remote, layout: Layout, *, is_private: bool) -> None:
+    """End the lost shims, and what executors remember of this containerd of which no task is left.
 
     Raises nothing: what cannot be done now the next one does.
     """
     try:
         for shim in find_lost_shims(remote, layout, is_private=is_private):
-            _end(remote.new_client(shim.namespace), layout, shim.id)
-        for namespace in namespaces:
-            _forget(remote.new_client(namespace), layout)
+            client = remote.new_client(shim.namespace)
+            _end(client, Unfinished(layout.unfinished, remote.address, shim.namespace), shim.id)
+        for namespace in namespaces_in(layout.unfinished, remote.address):
+            _finish(remote.new_client(namespace), layout)
     except PluginExecError as error:
         log.debug("cannot look for lost shims now: %s", error)
 
 
-def _forget(client: Client, layout: Layout) -> None:
-    leftovers = Unfinished(layout.unfinished, client.ctr.address, client.namespace).load()
-    tasks = client.tasks() if leftovers else {}
-    for leftover in leftovers:
-        if leftover.id not in tasks and not (layout.containers / leftover.id).exists():
-            _end(client, layout, leftover.id)
-
-
-def _end(client: Client, layout: Layout, id: str) -> None:
+def _finish(client: Client, layout: Layout) -> None:
     unfinished = Unfinished(layout.unfinished, client.ctr.address, client.namespace)
+    leftovers = unfinished.load()
+    at_work = InFlightCommands(client.ctr.target).ids()
+    tasks = client.tasks()
+    for leftover in leftovers:
+        is_used = leftover.id in at_work or leftover.id in tasks or _has_files(layout, leftover.id)
+        if not is_used:
+            _end(client, unfinished, leftover.id, leftover.cgroup)
+
+
+def _end(client: Client, unfinished: Unfinished, id: str, cgroup: str = "") -> None:
     with unfinished.held(id) as hold:
         if hold is Hold.OURS:
             end_shim(id, client.namespace, client.ctr.address)
             with contextlib.suppress(NotFound):
                 client.delete_container(id)
+            remove_cgroups(cgroup)
             unfinished.remove(id)
+
+
+def _has_files(layout: Layout, id: str) -> bool:
+    return PluginFiles(layout.containers / id).exist()
 
 
 def _shims_of(address: str, layout: Layout, *, is_private: bool) -> list[LostShim]:

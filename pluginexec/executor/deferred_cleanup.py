@@ -33,6 +33,7 @@ class DeferredCleanup:
         # Of one id both can be left: a plugin that exited, and what starts that failed after it may have made.
         self._cleanups: dict[str, Callable[[str], object]] = {}
         self._half_made: dict[str, set[str]] = {}
+        self._cgroups: dict[str, str] = {}
         self._logged: set[str] = set()
 
     def load(self, delete_exited: Callable[[str], object]) -> bool:
@@ -46,6 +47,7 @@ class DeferredCleanup:
             self._logged.add(each.id)  # by that one
             if each.marks:
                 self._half_made[each.id] = set(each.marks)
+                self._cgroups[each.id] = each.cgroup
             if each.has_exited:
                 self._cleanups[each.id] = delete_exited
         return bool(leftovers)
@@ -58,9 +60,13 @@ class DeferredCleanup:
         log.debug("%s: cleanup deferred", id)
         self._on_kept()
 
-    def keep_half_made(self, id: str, marks: Set[str]) -> None:
-        """Remove later, as ``keep`` does, what the failed starts with these marks may have made."""
+    def keep_half_made(self, id: str, marks: Set[str], cgroup: str = "") -> None:
+        """Remove later, as ``keep`` does, what the failed starts with these marks may have made.
+
+        ``cgroup``: the spec's ``linux.cgroupsPath``.
+        """
         with self._lock:
+            self._cgroups[id] = cgroup or self._cgroups.get(id, "")
             self._half_made.setdefault(id, set()).update(marks)
         self._write_down(id)
         log.debug("%s: removal of a failed start deferred", id)
@@ -71,6 +77,7 @@ class DeferredCleanup:
         with self._lock:
             self._cleanups.pop(id, None)
             self._half_made.pop(id, None)
+            self._cgroups.pop(id, None)
         self._unfinished.remove(id)
 
     @contextlib.contextmanager
@@ -89,7 +96,8 @@ class DeferredCleanup:
 
     def _write_down(self, id: str) -> None:
         with self._lock:
-            leftover = Leftover(id, frozenset(self._half_made.get(id, ())), id in self._cleanups)
+            marks = frozenset(self._half_made.get(id, ()))
+            leftover = Leftover(id, marks, id in self._cleanups, self._cgroups.get(id, ""))
         if leftover.marks or leftover.has_exited:
             self._unfinished.store(leftover)
         else:
@@ -98,7 +106,7 @@ class DeferredCleanup:
     def retry(
         self,
         reserve: Callable[[str], contextlib.AbstractContextManager[bool]],
-        remove_half_made: Callable[[str, Set[str]], None],
+        remove_half_made: Callable[[str, Set[str], str], None],
     ) -> None:
         """Try again all that is kept; ``reserve`` reserves an id, if it is free."""
         with self._lock:
@@ -113,12 +121,13 @@ class DeferredCleanup:
                     # Its exit is still being processed; or it is being created anew, which removes obstacles itself.
                     self._on_kept()
 
-    def _retry(self, id: str, remove_half_made: Callable[[str, Set[str]], None]) -> None:
+    def _retry(self, id: str, remove_half_made: Callable[[str, Set[str], str], None]) -> None:
         with self._lock:
             marks, cleanup = self._half_made.pop(id, None), self._cleanups.pop(id, None)
+            cgroup = self._cgroups.pop(id, "")
         log.debug("%s: cleanup is tried again", id)
         if marks:
-            remove_half_made(id, marks)
+            remove_half_made(id, marks, cgroup)
         if cleanup:
             cleanup(id)
         self._write_down(id)

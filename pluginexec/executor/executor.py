@@ -159,6 +159,7 @@ class Executor:
                 self._lifecycle.remove_half_made(id)
                 plugin.files.remove()
                 raise
+            self._lifecycle.warn_of_dropped(id, checked)
 
     def restore(self, id: str, stdout: Sink = None, stderr: Sink = None) -> bool:
         """Take over a plugin that runs already, after a restart of this process; return whether it runs.

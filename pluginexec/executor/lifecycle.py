@@ -15,11 +15,12 @@ from pluginexec.cleanup.shims import end_shim
 from pluginexec.containerd.client import HUNG_SHIM, Client
 from pluginexec.containerd.ctr import uninterrupted
 from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, container_missing, task_exists
-from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
+from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.executor.start_watch import StartWatch
-from pluginexec.linux.cgroups import CgroupPath, recorded_cgroup
+from pluginexec.linux.cgroups import CgroupPath, cgroups_path_of, recorded_cgroup, remove_cgroups
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
+from pluginexec.oci.recent_fields import recent_fields
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.root.root import Root
 from pluginexec.streams.sinks import Sink
@@ -55,6 +56,19 @@ class Lifecycle:
         """
         with self._deferred.creating(files.id):
             return self._start_anew(files, spec, stdout, stderr, watch)
+
+    def warn_of_dropped(self, id: str, spec: dict[str, Any]) -> None:
+        """Log the fields of a spec that ``ctr`` left out; it is asked only if there is one that it may not know."""
+        asked = recent_fields(spec)
+        if not asked:
+            return
+        try:
+            kept = recent_fields(self._client.container_spec(id))
+        except PluginExecError as error:  # it has ended
+            log.debug("%s: cannot tell whether ctr knows %s: %s", id, ", ".join(asked), error)
+            return
+        if dropped := [field for field in asked if field not in kept]:
+            log.warning("%s: ctr is too old for %s of its spec: it runs without", id, " and ".join(dropped))
 
     def _start_anew(
         self, files: PluginFiles, spec: dict[str, Any], stdout: Sink, stderr: Sink, watch: StartWatch | None
@@ -164,7 +178,7 @@ class Lifecycle:
             self._client.delete_container(id)
         end_loggers(self._root.plugin(id))  # they block if its output was not read
 
-    def remove_half_made(self, id: str, marks: Set[str] = frozenset({_ANY})) -> None:
+    def remove_half_made(self, id: str, marks: Set[str] = frozenset({_ANY}), cgroup: str = "") -> None:
         """Remove what failed starts may have left: the container, and a task in any state.
 
         ``marks``, which those starts gave their containers: a container without any of them is left alone, because
@@ -176,10 +190,13 @@ class Lifecycle:
                 self._remove_by_force(id)
 
         begun = time.monotonic()
+        cgroup = cgroup or cgroups_path_of(self._root.plugin(id).read_spec())
         # Whole: a Ctrl-C between the two deletions would leave the container.
         removed = uninterrupted(
-            lambda: self._deferred.delete(id, remove, lambda: self._deferred.keep_half_made(id, marks))
+            lambda: self._deferred.delete(id, remove, lambda: self._deferred.keep_half_made(id, marks, cgroup))
         )
+        if removed:
+            remove_cgroups(cgroup)  # a runtime that was killed as it created the container had no state yet
         if removed and time.monotonic() - begun > LOGGER_TIMEOUT:
             end_loggers(self._root.plugin(id))
 

@@ -13,6 +13,7 @@ import psutil
 from pluginexec.containerd.remote import DEFAULT_TIMEOUT, Remote
 from pluginexec.daemon.containerd import Containerd
 from pluginexec.daemon.files import DaemonFiles, Taken
+from pluginexec.daemon.lost_shims import sweep_lost_shims
 from pluginexec.daemon.private import is_private, private_containerd, private_files
 from pluginexec.errors import FailedPrecondition, NotFound, PluginExecError
 from pluginexec.host.host import Host
@@ -95,6 +96,7 @@ def stop(layout: Layout, *, plugins: bool, timeout: float = DEFAULT_TIMEOUT) -> 
     try:
         if plugins:
             _stop_plugins(Host(layout, timeout))
+            sweep_lost_shims(containerd.remote, layout, is_private=True)
     finally:
         containerd.stop()
     return True

@@ -265,7 +265,14 @@ class Host:
             hint = "stop it first, or use 'rm -f'"
             raise FailedPrecondition("it is running", operation="remove", id=id, hint=hint)
         with contextlib.suppress(NotFound), self._turns, self.records.lock(id, WORK_TIMEOUT):
-            if is_alive(self._reconcile_locked(record)):
+            try:
+                state = self._reconcile_locked(record)
+            except Unavailable:
+                # A full disk: it has ended and nothing but its record is left, so only to remove that makes room.
+                state = self.records.state(id)
+                if not force or is_alive(state) or self.files(id).exist():
+                    raise
+            if is_alive(state):
                 raise FailedPrecondition("it is running again", operation="remove", id=id, hint="use 'rm -f'")
             self._forget(id)
 

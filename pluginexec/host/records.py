@@ -7,8 +7,9 @@
       plugin.json       what was asked for
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
+      state.json.new    the space for the next state.json, so that it can be written on a full disk
       exit.json         how it ended, written by its executor before the container is deleted
-      stopped           there if a person stopped it: no restart policy starts it again
+      stopped           named so if a person stopped it, and no restart policy starts it again; else not-stopped
 
 The record is what docker calls the container; containerd's container is there only while the plugin runs.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -26,17 +28,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pluginexec.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Unknown, shown
+from pluginexec.host.plugin_lock import held_lock
 from pluginexec.linux import trees
 from pluginexec.linux.boot import boot_id
 from pluginexec.linux.directories import make_directory, names_in
-from pluginexec.linux.files import ForeignFile, file_error, read_own, write_plain
-from pluginexec.linux.locks import await_lock, release_lock
+from pluginexec.linux.files import SHORTAGES, ForeignFile, file_error, read_own, write_plain
 from pluginexec.linux.pidfd import InitProcess, start_seconds
+from pluginexec.linux.reserve import reserve, write_in_place
 from pluginexec.root.layout import ROOT, Layout
 from pluginexec.validation import check_id
 
+log = logging.getLogger(__name__)
+
 _T = TypeVar("_T", "Record", "State")
 _TIMES = ("created_at", "started_at", "finished_at")
+_NEW_STATE = "state.json.new"
+_NOT_STOPPED = "not-stopped"
 SHORT_LOCK_TIMEOUT = 1.0
 """Seconds that a command which only looks may hold a lock; one that holds it for longer supervises the plugin."""
 
@@ -138,6 +145,8 @@ class Records:
                 (draft / "lock").touch(mode=0o600)
                 _write(draft / "config.json", spec)
                 _write(draft / "state.json", _encode(State()))
+                reserve(draft / _NEW_STATE)
+                (draft / _NOT_STOPPED).touch(mode=0o600)
                 _write(draft / "plugin.json", _encode(record))
                 if directory.exists() and not (directory / "plugin.json").exists():
                     trees.remove(directory)  # left by a removal that was killed
@@ -163,7 +172,17 @@ class Records:
 
     def write_state(self, id: str, state: State) -> None:
         """Write down what became of it; only the holder of the lock may."""
-        write_whole(self.directory(id) / "state.json", _encode(state), id)
+        path = self.directory(id) / "state.json"
+        new = path.with_name(_NEW_STATE)
+        try:
+            write_in_place(new, json.dumps(_encode(state)))
+            new.replace(path)
+        except FileNotFoundError as error:
+            raise _missing(id) from error
+        except OSError as error:
+            raise file_error(error, f"file {str(path)!r} cannot be written") from error
+        with contextlib.suppress(OSError):  # what the last one took is free now
+            reserve(new)
 
     def change_state(self, id: str, **changes: Any) -> State:
         """Write some fields of the state anew, and return it; only the holder of the lock may."""
@@ -198,18 +217,27 @@ class Records:
         return (self.directory(id) / "stopped").exists()
 
     def mark_stopped(self, id: str) -> None:
-        """Record that a person stopped it; without the lock, and before the signal is sent."""
+        """Record that a person stopped it; without the lock, and before the signal is sent.
+
+        Where the disk has no room even for that, a warning is logged, and the signal must be sent all the same.
+        """
         path = self.directory(id) / "stopped"
         try:
+            with contextlib.suppress(FileNotFoundError):  # it was stopped before
+                path.with_name(_NOT_STOPPED).rename(path)
             path.touch(mode=0o600)
         except FileNotFoundError as error:
             raise _missing(id) from error
         except OSError as error:
-            raise file_error(error, f"{str(path)!r} cannot be made") from error
+            if error.errno not in SHORTAGES:
+                raise file_error(error, f"{str(path)!r} cannot be made") from error
+            log.warning("%s: cannot record that it was stopped, serve may start it again: %s", id, error.strerror)
 
     def clear_stopped(self, id: str) -> None:
         """Record that it is to run again."""
-        (self.directory(id) / "stopped").unlink(missing_ok=True)
+        path = self.directory(id) / "stopped"
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(path.with_name(_NOT_STOPPED))
 
     def _read(self, id: str, name: str) -> dict[str, Any]:
         return read_whole(self.directory(id) / name, id)
@@ -256,27 +284,6 @@ def is_alive(state: State) -> bool:
     if init:
         init.close()
     return init is not None
-
-
-@contextlib.contextmanager
-def held_lock(path: Path, timeout: float, id: str, missing: NotFound) -> Iterator[None]:
-    """Hold the lock in a plugin's directory, and raise ``missing`` if that is gone.
-
-    Raises ``DeadlineExceeded`` if somebody else still holds it after ``timeout`` seconds.
-    """
-    try:
-        # Not made here: it would keep the directory of a plugin that is being removed.
-        descriptor = await_lock(path, timeout, make=False)
-    except FileNotFoundError as error:
-        raise missing from error
-    except OSError as error:
-        raise file_error(error, f"lock {str(path)!r} cannot be taken") from error
-    if descriptor is None:
-        raise DeadlineExceeded("another process is at work on it", id=id, hint=f"see who: fuser {path}")
-    try:
-        yield
-    finally:
-        release_lock(descriptor)
 
 
 def _missing(id: str) -> NotFound:

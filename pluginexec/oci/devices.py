@@ -45,7 +45,7 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
         if os.path.isdir(real):
             files = [str(file) for file in files_below(real)]
             named = [(file, path.rstrip("/") + file.removeprefix(real)) for file in files]
-            devices = [device for file, name in named if (device := _device_if_there(file, name))]
+            devices = [device for file, name in named if (device := _device_that_stays(file, name))]
         else:
             device = _device(real, path)
             devices = [device] if device else []
@@ -57,8 +57,8 @@ def _devices_at(path: str) -> list[dict[str, Any]]:
     return devices
 
 
-def _device_if_there(path: str, name: str) -> dict[str, Any] | None:
-    """Return what ``_device`` does; ``None`` also for one that is gone since its directory was listed."""
+def _device_that_stays(path: str, name: str) -> dict[str, Any] | None:
+    """Return the entry for a device in a directory; ``None`` for one that has gone since, as in /dev/pts."""
     try:
         return _device(path, name)
     except FileNotFoundError:

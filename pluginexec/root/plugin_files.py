@@ -16,6 +16,7 @@ from pluginexec.linux import trees
 from pluginexec.linux.directories import is_there, make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.locks import take_lock
+from pluginexec.linux.reserve import reserve, write_in_place
 from pluginexec.types import ExitStatus
 
 _ATTACH_TIMEOUT = 5.0
@@ -52,6 +53,9 @@ class PluginFiles:
         make_directory(self.directory, in_use=True)
         try:
             write_plain(self.config, json.dumps(spec))
+            reserve(self._new_exit)  # so that its exit can be recorded on a full disk
+            if self._record and self._record.is_dir():
+                reserve(self._record / self._new_exit.name)
         except OSError as error:
             raise file_error(error, f"directory {str(self.directory)!r} cannot be made") from error
 
@@ -121,7 +125,7 @@ class PluginFiles:
     def _write_exit(self, path: Path, content: dict[str, Any]) -> None:
         draft = path.with_name(self._new_exit.name)
         try:
-            write_plain(draft, json.dumps(content))
+            write_in_place(draft, json.dumps(content))
             at = self._exit_time()
             os.utime(draft, ns=(at, at))
             draft.replace(path)

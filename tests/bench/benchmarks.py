@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.bench import asking, beginning, crowds, dockers, lives, relaying, resting, storms, talking
+from tests.bench import asking, beginning, confined, crowds, dockers, lives, relaying, resting, storms, talking
 from tests.bench.arena import Arena
 from tests.bench.effort import Effort
 from tests.bench.rows import Measured
@@ -15,6 +15,7 @@ DOCKERD = "dockerd"
 BENCHMARKS: dict[str, Callable[[Arena, Effort], Measured]] = {
     "lives": lives.quiet,
     "relayed-lives": lives.relayed,
+    "confined": confined.confined,
     "is-running": asking.is_running,
     "hash": relaying.to_a_hash,
     "file": relaying.to_a_file,

@@ -37,12 +37,38 @@ COMMANDS = (
     ),
     Guard(
         "the files of a plugin that may run are not touched",
-        "pluginexec.executor.lifecycle:Lifecycle.start",
+        "pluginexec.executor.lifecycle:Lifecycle._start_anew",
         "self._remove_stale(files.id)",
         "pass",
         "tests/integration/executor/test_lifecycle.py::"
         "test_a_container_that_is_alive_is_left_as_it_is[with files-RUNNING]",
         "At index 2 diff",
+    ),
+    Guard(
+        "a task that containerd 2.3 leaves out because its shim hangs is asked for",
+        "pluginexec.containerd.client:Client.tasks",
+        "time.monotonic() - begun >= HUNG_SHIM",
+        "False",
+        "tests/faults/test_shims.py::test_create_leaves_the_plugin_of_that_id_alone[as in 2.3-with files]",
+        "cannot delete a non stopped container",
+    ),
+    Guard(
+        "a containerd that is busy has the time of the whole command to accept",
+        "pluginexec.containerd.ctr:Ctr.argv",
+        "limit if os.path.exists(self.address) else min(limit, ABSENT_TIMEOUT)",
+        "min(limit, ABSENT_TIMEOUT)",
+        "tests/unit/containerd/test_ctr.py::"
+        "test_the_command_line_names_address_namespace_and_a_connect_timeout_that_is_the_commands_own[its-own]",
+        "'60s'",
+    ),
+    Guard(
+        "what an executor could not delete the next one deletes",
+        "pluginexec.executor.executor:Executor.__init__",
+        "self._deferred.load(self._lifecycle.delete_unfinished)",
+        "False",
+        "tests/integration/executor/test_unfinished.py::"
+        "test_a_create_whose_containerd_was_killed_is_ended_by_the_next_executor",
+        "the end of its shim did not come true",
     ),
     Guard(
         "a start that failed leaves no container",

@@ -23,7 +23,8 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
 
     Running plugins keep running. For plugins that have exited, the exit code is recorded and the remaining output is
     written to the log. Plugins that a program created in this root and left behind get a record; one that a program
-    supervises is left to it. If the output of a running plugin has no reader, 'pluginexec attach' reads it.
+    supervises is left to it. If the output of a running plugin has no reader, 'pluginexec attach' reads it. Shims that
+    a containerd has lost as it was killed are ended.
     """
     host = Host(settings.layout, settings.timeout)
 
@@ -44,5 +45,5 @@ def command(settings: Settings, ids: tuple[str, ...]) -> int:
     code = for_each(ids or host.records.all_ids(), restore, echo=False)
     if remote := find_listening(settings.address, settings.layout, settings.timeout):
         private = is_private(remote.address, settings.layout)
-        sweep_lost_shims(remote, settings.layout, is_private=private, namespaces=[settings.namespace])
+        sweep_lost_shims(remote, settings.layout, is_private=private)
     return code

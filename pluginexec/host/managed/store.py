@@ -31,7 +31,8 @@ from pluginexec.errors import (
     shown,
 )
 from pluginexec.host.managed.files import ManagedFiles
-from pluginexec.host.records import Records, held_lock, read_whole, resolve_prefix, write_whole
+from pluginexec.host.plugin_lock import held_lock
+from pluginexec.host.records import Records, read_whole, resolve_prefix, write_whole
 from pluginexec.linux import trees
 from pluginexec.linux.directories import is_there, make_directory, names_in
 from pluginexec.linux.files import file_error

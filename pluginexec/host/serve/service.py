@@ -121,7 +121,7 @@ class Serve:
         layout = self._host.layout
         if remote := find_listening(self._options.address, layout, self._options.timeout):
             private = is_private(remote.address, layout)
-            sweep_lost_shims(remote, layout, is_private=private, namespaces=[self._options.namespace])
+            sweep_lost_shims(remote, layout, is_private=private)
 
     def _reload(self) -> None:
         log.info("reloading")

@@ -49,7 +49,7 @@ def cgroups_of(id: str) -> list[Path]:
 
 
 def lose(layout: Layout, id: str, spec: dict[str, Any], begun: Path) -> None:
-    """Kill the private containerd in the middle of a create, which nothing then remembers."""
+    """Kill the private containerd in the middle of a create."""
     remote = ensure_running(own_address(layout.root), layout)
 
     def create() -> None:
@@ -65,7 +65,6 @@ def lose(layout: Layout, id: str, spec: dict[str, Any], begun: Path) -> None:
     os.kill(next(private_files(layout).processes()), signal.SIGKILL)
     thread.join()
     assert ids_in(layout.unfinished) == [id]
-    (layout.unfinished / id).unlink()
     assert cgroups_of(id)
 
 
@@ -151,10 +150,11 @@ def test_one_that_has_a_record_or_is_of_another_root_is_left_alone(
 ) -> None:
     layout = one_directory(root_dir)
     assert find_lost_shims(remote, one_directory(tmp_path / "other"), is_private=False) == []
-    for directory in (layout.containers, layout.plugins):
-        (directory / id).mkdir(parents=True)
+    for path in (layout.containers / id / "config.json", layout.plugins / id / "plugin.json"):
+        path.parent.mkdir(parents=True)
+        path.touch()
         assert find_lost_shims(remote, layout, is_private=False) == []
-        (directory / id).rmdir()
+        shutil.rmtree(path.parent)
     assert [shim.pid for shim in find_lost_shims(remote, layout, is_private=False)] == [forgotten.pid]
 
 
@@ -163,5 +163,5 @@ def test_what_is_remembered_and_gone_is_forgotten(remote: Remote, root_dir: Path
     Unfinished(layout.unfinished, remote.address, PLUGIN_NAMESPACE).store(Leftover(id, frozenset("m"), False))
     target = Target.of(remote.address, PLUGIN_NAMESPACE, layout)
     assert check_leftovers(target).found == f"not deleted, because containerd was away: {id}"
-    sweep_lost_shims(remote, layout, is_private=False, namespaces=[PLUGIN_NAMESPACE])
+    sweep_lost_shims(remote, layout, is_private=False)
     assert check_leftovers(target).status == OK

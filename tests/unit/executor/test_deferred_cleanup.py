@@ -36,8 +36,8 @@ class Side:
     def _reserve(self, id: str) -> Iterator[bool]:
         yield True
 
-    def _remove_half_made(self, id: str, marks: Set[str]) -> None:
-        self.deleted.append(f"{id} {' '.join(sorted(marks))}")
+    def _remove_half_made(self, id: str, marks: Set[str], cgroup: str) -> None:
+        self.deleted.append(f"{id} {' '.join(sorted(marks))}{cgroup}")
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def other(directory: Path) -> Side:
 
 
 def test_what_one_could_not_delete_the_next_one_does_and_forgets(one: Side, other: Side, directory: Path) -> None:
-    one.deferred.keep_half_made("a", {"m1"})
+    one.deferred.keep_half_made("a", {"m1"}, "/cgroup/a")
     one.deferred.keep_half_made("a", {"m2"})
     one.deferred.keep("b", lambda id: None)
     assert other.load()
-    assert sorted(other.retry()) == ["a m1 m2", "b exited"]
+    assert sorted(other.retry()) == ["a m1 m2/cgroup/a", "b exited"]
     assert ids_in(directory) == []
     assert one.retry() == []  # it is done
 

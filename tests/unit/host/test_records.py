@@ -299,6 +299,7 @@ def test_a_disk_that_does_not_let_us_write_is_named(records: Records, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pluginexec.host.records.write_plain", refuse)
+    monkeypatch.setattr("pluginexec.host.records.write_in_place", refuse)
     with pytest.raises(PermissionDenied, match=r"state\.json"):
         records.write_state("one", State())
     with pytest.raises(PermissionDenied, match="two"):

@@ -193,7 +193,7 @@ def test_making_the_files_removes_what_an_earlier_life_left(files: PluginFiles) 
     files.pid.write_text("1")
     os.mkfifo(files.stdout)
     files.make({"new": 1})
-    assert os.listdir(files.directory) == ["config.json"]
+    assert set(os.listdir(files.directory)) == {"config.json", "exit.json.new"}
     assert files.read_spec() == {"new": 1}
 
 
@@ -314,7 +314,7 @@ def test_a_record_that_cannot_be_written_whole_leaves_the_old_one(
         path.write_bytes(text[:9].encode())
         raise OSError("no space left")
 
-    monkeypatch.setattr("pluginexec.root.plugin_files.write_plain", tear)
+    monkeypatch.setattr("pluginexec.root.plugin_files.write_in_place", tear)
     with pytest.raises(OSError, match="no space"):
         files.write_exit(ExitStatus(0, STATUS.exited_at, 1))
     assert files.read_exit() == STATUS

@@ -159,7 +159,7 @@ def test_a_process_that_is_no_child_of_the_shim_is_not_taken_for_the_plugin(
     os.kill(other, 9)
     logger.close()
     left = set(os.listdir(files.directory))
-    assert left <= {"config.json", "pid", "ended.json"}
+    assert left <= {"config.json", "pid", "ended.json", "exit.json.new"}
     # Killed before the logger looked, it is one that has ended; never is its end told as an exact one.
     status = files.read_logged_exit(other)
     assert status is None or status.exited_at_is_upper_bound
@@ -173,7 +173,7 @@ def test_a_logger_of_the_last_plugin_does_not_write_into_the_directory_of_the_ne
     write_pid(files, plugin.pid)
     finish(plugin)
     logger.close()
-    assert set(os.listdir(files.directory)) == {"config.json", "pid"}
+    assert set(os.listdir(files.directory)) == {"config.json", "pid", "exit.json.new"}
 
 
 def test_a_reader_waits_for_a_logger_that_is_at_it_and_not_for_one_that_is_gone(files: PluginFiles) -> None:

@@ -84,7 +84,7 @@ def test_its_logger_keeps_the_streams_it_was_given_for_and_there_is_no_fifo_and_
     assert f"{tmp_path / 'log'} 5 7 {kept} {files.directory}; do" in script
     assert script.startswith("PATH=")
     assert str(files.config) in script
-    assert os.listdir(files.directory) == ["config.json"]
+    assert set(os.listdir(files.directory)) == {"config.json", "exit.json.new"}
     assert held_descriptors() == before
     streams.start()
     assert streams.drain()
@@ -97,7 +97,7 @@ def test_it_stands_beside_nothing_else(files: PluginFiles, tmp_path: Path, other
     for pair in ((sink, others[other]), (others[other], sink)):
         with pytest.raises(InvalidArgument, match="something else"):
             Streams.create(files, *pair)
-    assert set(os.listdir(files.directory)) == {"config.json"}
+    assert set(os.listdir(files.directory)) == {"config.json", "exit.json.new"}
 
 
 def test_a_file_that_cannot_be_written_is_refused(files: PluginFiles, tmp_path: Path) -> None:

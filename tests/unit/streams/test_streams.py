@@ -134,7 +134,7 @@ def test_without_sinks_there_is_no_logger_no_fifo_no_lock_and_no_thread(files: P
     streams.start()
     assert our_threads() == threads
     streams.drain()
-    assert {path.name for path in files.directory.iterdir()} == {"config.json"}
+    assert {path.name for path in files.directory.iterdir()} == {"config.json", "exit.json.new"}
 
 
 @pytest.mark.parametrize("as_path", [pytest.param(str, id="text"), pytest.param(Path, id="path")])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pluginexec.errors import InvalidArgument
+from pluginexec.oci import devices
 from pluginexec.oci.default_spec import default_spec
 from pluginexec.oci.options.container import ContainerFlags
 from pluginexec.oci.options.security import Security, parse_security
@@ -85,3 +86,14 @@ def test_a_privileged_one_takes_a_profile_that_is_named(spec: dict[str, Any], tm
     (tmp_path / "p").write_text(json.dumps(FILTER))
     changed = ContainerFlags(privileged=True, security_opt=(f"seccomp={tmp_path / 'p'}",)).apply(spec)
     assert changed["linux"]["seccomp"]["defaultAction"] == "SCMP_ACT_ALLOW"
+
+
+def test_a_device_that_goes_while_they_are_listed_is_left_out(
+    spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files_below(directory: str) -> list[Path]:
+        return [Path(directory, "null"), Path(directory, "gone")]
+
+    monkeypatch.setattr(devices, "files_below", files_below)
+    changed = ContainerFlags(privileged=True).apply(spec)
+    assert [device["path"] for device in changed["linux"]["devices"]] == ["/dev/null"]
