@@ -130,7 +130,7 @@ class ExitProcessor:
 
         ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because containerd can be asked again.
         """
-        logged = plugin.files.read_logged_exit(plugin.pid)
+        logged = _logged(plugin, later=later)
         status = _observed(plugin, logged, known)
         code = plugin.init.exit_code() if plugin.init else None
         log.debug("%s: exit code %s from the kernel", plugin.id, "not available" if code is None else code)
@@ -141,7 +141,7 @@ class ExitProcessor:
             _record(plugin, status, logging.DEBUG)
             code = self._code_of_task(plugin.id, later=later)
             if logged is None:  # a logger has written by the time the task is deleted
-                status = _observed(plugin, plugin.files.read_logged_exit(plugin.pid), status)
+                status = _observed(plugin, _logged(plugin, later=False), status)
         return replace(status, exit_code=code)
 
     def _code_of_task(self, id: str, *, later: bool) -> int | None:
@@ -234,6 +234,17 @@ def _never_started(plugin: SupervisedPlugin, task: Task | None) -> bool:
         # ctr writes the pid before it starts the task.
         return plugin.files.exist() and plugin.files.read_pid() is None and plugin.files.read_exit() is None
     return task.state is TaskState.CREATED
+
+
+def _logged(plugin: SupervisedPlugin, *, later: bool) -> ExitStatus | None:
+    """Return what its logger wrote of its end, if that can be read now; ``later``: raise what prevents that."""
+    try:
+        return plugin.files.read_logged_exit(plugin.pid)
+    except PluginExecError as error:
+        if later:
+            raise
+        log.debug("%s: %s", plugin.id, error)
+        return None
 
 
 def _reported(plugin: SupervisedPlugin, event: EventInfo) -> ExitStatus:

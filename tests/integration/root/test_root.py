@@ -37,12 +37,12 @@ def as_nobody(directory: Path) -> str:
     try:
         Root(directory)
     except PermissionDenied as error:
-        return f"denied: {error.hint}"
+        return f"denied: {error}"
     return "allowed"
 
 
 def test_a_user_without_rights_is_told_to_be_root(root_dir: Path) -> None:
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(as_nobody, (root_dir / "x",)) == "denied: run as root"
+        assert pool.apply(as_nobody, (root_dir / "x",)) == f"denied: permission denied: {root_dir}/x (run as root)"
         pool.close()
         pool.join()
