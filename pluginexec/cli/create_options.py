@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from pluginexec.cli.container_options import ContainerFlags, container_options
+from pluginexec.cli.create_source import find_source
 from pluginexec.cli.globals import Settings
 from pluginexec.containerd.remote import Remote
 from pluginexec.daemon.private import ensure_running
@@ -19,10 +20,8 @@ from pluginexec.errors import InvalidArgument
 from pluginexec.host.logs.drivers import DRIVERS, JSON_FILE, NONE, check_options
 from pluginexec.host.records import Record
 from pluginexec.host.seccomp import default_seccomp
-from pluginexec.linux.cgroups import cgroups_path_of, default_cgroups_path
-from pluginexec.oci.default_spec import default_spec
+from pluginexec.images.store import PULL_POLICIES
 from pluginexec.oci.options.security import bounding
-from pluginexec.oci.spec import load_spec
 from pluginexec.restart_policy import parse_policy
 from pluginexec.root.layout import Layout
 from pluginexec.validation import check_id, parse_signal
@@ -59,6 +58,15 @@ _OPTIONS = (
         metavar="DIR",
         help="Run CMD on this root file system with containerd's default spec, instead of a BUNDLE.",
     ),
+    click.option(
+        "--pull",
+        type=click.Choice(PULL_POLICIES),
+        default="missing",
+        show_default=True,
+        help="Whether to pull the image before it is run.",
+    ),
+    click.option("--platform", metavar="OS/ARCH", help="Platform of the image. Default: that of this machine."),
+    click.option("--entrypoint", metavar="CMD", help="Run this instead of the entrypoint of the image."),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove the plugin and its log when it exits."),
     restart_option,
     click.option(
@@ -69,11 +77,16 @@ _OPTIONS = (
     ),
     log_opt_option,
     click.option(
-        "--stop-signal", default="SIGTERM", show_default=True, metavar="SIGNAL", help="Signal that 'stop' sends first."
+        "--stop-signal",
+        metavar="SIGNAL",
+        help="Signal that 'stop' sends first. Default: that of the image, or SIGTERM.",
     ),
     click.option("--runtime", metavar="NAME", help="OCI runtime: runc, crun, or a path. Default: that of containerd."),
     click.argument(
-        "arguments", metavar="(BUNDLE [CMD [ARG...]] | --rootfs DIR CMD [ARG...])", nargs=-1, type=click.UNPROCESSED
+        "arguments",
+        metavar="(IMAGE [CMD [ARG...]] | ./BUNDLE [CMD [ARG...]] | --rootfs DIR CMD [ARG...])",
+        nargs=-1,
+        type=click.UNPROCESSED,
     ),
 )
 
@@ -90,17 +103,17 @@ def planned(
 ) -> tuple[Record, dict[str, Any]]:
     """Return the validated record and spec of a plugin, after making sure that a containerd is running for it."""
     id = check_id(options["name"] or secrets.token_hex(6))
-    spec = _base_spec(id, options["rootfs"], arguments)
     labels = flags.labels
     driver = options["log_driver"] or (JSON_FILE if detached or not options["auto_remove"] else NONE)
     log_opts = pairs("--log-opt", options["log_opts"])
     check_options(driver, log_opts)
     _check(**options)
     warn_if_forgotten(settings.layout, options["restart"])
-    spec = flags.apply(spec)  # after all validation: this creates the directories that -v names
+    source = find_source(settings, flags, id, arguments, options)
+    spec = source.flags.apply(source.spec)  # after all validation: this creates the directories that -v names
     # Last: an invalid spec must fail before anything is started.
     remote = ensure_running(settings.address, settings.layout, settings.timeout)
-    if options["rootfs"] is not None and not flags.chooses_seccomp:
+    if not source.is_bundle and not flags.chooses_seccomp:
         _confine(spec, replace(remote, runtime=options["runtime"]), settings)
     record = Record(
         id=id,
@@ -113,9 +126,11 @@ def planned(
         log_opts=log_opts,
         restart=options["restart"],
         auto_remove=options["auto_remove"],
-        stop_signal=options["stop_signal"],
+        stop_signal=options["stop_signal"] or source.stop_signal or "SIGTERM",
         runtime=options["runtime"],
         detached=detached,
+        image=source.image,
+        image_digest=source.digest,
     )
     return record, spec
 
@@ -130,34 +145,17 @@ def warn_if_forgotten(layout: Layout, restart: str) -> None:
 
 def _confine(spec: dict[str, Any], remote: Remote, settings: Settings) -> None:
     """Let a plugin make the system calls of containerd's default profile, as docker does."""
-    profile = default_seccomp(remote, spec["root"]["path"], bounding(spec), settings.layout)
+    # Any root will do, and that of an image is not mounted yet.
+    profile = default_seccomp(remote, "/", bounding(spec), settings.layout)
     if profile is not None:
         spec["linux"]["seccomp"] = profile
 
 
-def _check(*, stop_signal: str, restart: str, auto_remove: bool, **others: object) -> None:
-    parse_signal(stop_signal)
+def _check(*, stop_signal: str | None, restart: str, auto_remove: bool, **others: object) -> None:
+    if stop_signal:
+        parse_signal(stop_signal)
     if parse_policy(restart).name != "no" and auto_remove:
         raise InvalidArgument("--rm conflicts with --restart: a removed plugin cannot be restarted")
-
-
-def _base_spec(id: str, rootfs: str | None, arguments: tuple[str, ...]) -> dict[str, Any]:
-    if rootfs is None:
-        if not arguments:
-            raise click.UsageError("expected a bundle directory, or --rootfs DIR and a command")
-        spec = load_spec(arguments[0], args=arguments[1:] or None)
-        spec["linux"]["cgroupsPath"] = _own_cgroup(cgroups_path_of(spec).rstrip("/"), id)
-        return spec
-    if not arguments:
-        raise click.UsageError("missing the command to run on the root file system")
-    return default_spec(rootfs, arguments, id=id)
-
-
-def _own_cgroup(asked: str, id: str) -> str:
-    """Return a cgroup that no other plugin of the bundle has: to pause one would pause all, its end would end all."""
-    if not asked:
-        return default_cgroups_path(id)
-    return asked if asked.endswith(f"/{id}") else f"{asked}/{id}"
 
 
 def pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:

@@ -5,7 +5,9 @@ A word that becomes a command leaves this table; ``tests/unit/cli/test_suggestio
 
 from __future__ import annotations
 
-_NO_IMAGES = "there are no images; 'pluginexec run BUNDLE' takes an unpacked bundle, 'run --rootfs DIR CMD' a directory"
+_NO_BUILDS = (
+    "images are not built here; build with another tool, then use 'pluginexec load -i FILE' or 'pluginexec pull'"
+)
 _ROOTFS = "the root file system is a directory of the host: {} there"
 _NO_NETWORKS = "a plugin is on the host's network or on none: 'pluginexec run --network host|none'"
 _NO_VOLUMES = "there are no volumes; 'run -v /PATH:/PATH' mounts a directory"
@@ -43,8 +45,14 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("diff", _ROOTFS.format("use 'diff -r'")),
     ("mount unmount umount unshare", _ROOTFS.format("it is mounted")),
     ("export", _ROOTFS.format("use 'tar'")),
-    ("image images pull rmi save load import tag history search commit artifact manifest", _NO_IMAGES),
-    ("build buildx builder trust scout sbom init", _NO_IMAGES),
+    ("image", "omit that word: 'pluginexec images', 'pull', 'rmi', 'tag', 'load', 'save'"),
+    (
+        "import",
+        "use 'pluginexec run --rootfs DIR CMD' for a root file system, 'pluginexec load' for an archive of an image",
+    ),
+    ("history", "use 'pluginexec images --format json'"),
+    ("search", "look on the registry's own pages, then 'pluginexec pull IMAGE'"),
+    ("build buildx builder commit artifact manifest trust scout sbom init", _NO_BUILDS),
     ("push login logout", _NO_REGISTRY),
     ("compose pod kube play generate quadlet auto-update", _NO_GROUPS),
     ("swarm service stack node secret config context farm", _NO_CLUSTER),
@@ -63,8 +71,6 @@ _ROWS: tuple[tuple[str, str], ...] = (
     # Options.
     ("run --interactive --tty -i -t", _NO_TTY),
     ("run --publish --publish-all --expose --link --dns --add-host --ip -p -P", _NO_NETWORKS),
-    ("run --entrypoint", "the command is process.args of the bundle; 'run --rootfs DIR CMD' takes another"),
-    ("run --pull --platform", _NO_IMAGES),
     ("--host --context -H", "use '--address SOCK' for another containerd on this host"),
     ("run --health-cmd --health-interval --health-retries --health-timeout", "health checks are not run"),
 )

@@ -52,6 +52,14 @@ _SECTIONS = {
         "events": "Print plugin events in real time.",
         "info": "Display the containerd, root and versions in use.",
     },
+    "Images": {
+        "pull": "Download an image from its registry.",
+        "images": "List images.",
+        "tag": "Give an image another name.",
+        "rmi": "Remove images.",
+        "load": "Load images from an archive.",
+        "save": "Write images to an archive.",
+    },
     "Managed plugins": {
         "plugin": "Manage Docker managed plugins: a config.json and a rootfs.",
     },

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import typing
 from dataclasses import dataclass, field
 
 from pluginexec.containerd.client import Client
 from pluginexec.containerd.ctr import Ctr, Runner, Subprocesses
 from pluginexec.errors import InvalidArgument, Unavailable, shown
 from pluginexec.validation import check_namespace
+
+if typing.TYPE_CHECKING:
+    from pluginexec.containerd.image_client import ImageClient
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
 ADDRESS_VARIABLE = "CONTAINERD_ADDRESS"
@@ -89,5 +93,13 @@ class Remote:
 
     def new_client(self, namespace: str) -> Client:
         """Return a client for one namespace."""
-        ctr = Ctr(self.runner, self.ctr, self.address, check_namespace(namespace), self.timeout)
-        return Client(ctr, runtime=self.runtime)
+        return Client(self._ctr(namespace), runtime=self.runtime)
+
+    def new_image_client(self, namespace: str) -> ImageClient:
+        """Return a client for the images of one namespace."""
+        from pluginexec.containerd.image_client import ImageClient
+
+        return ImageClient(self._ctr(namespace))
+
+    def _ctr(self, namespace: str) -> Ctr:
+        return Ctr(self.runner, self.ctr, self.address, check_namespace(namespace), self.timeout)

@@ -32,6 +32,8 @@ a shim without a task, when  stays                  is ended, its        as 1.7 
 the daemon starts                                   cgroups stay                               cleanup.unfinished
                                                                                                executor.lifecycle
 power readings in ``/sys``   open                   masked               masked                oci.default_spec
+names that ``images``        whole                  whole                cut off, unless       containerd.image_client
+``import`` prints                                                        ``--local``
 ===========================  =====================  ===================  ====================  =========================
 """
 

@@ -7,6 +7,7 @@
       plugin.json       what was asked for
       config.json       the OCI spec
       state.json        what became of it; written only by the holder of the lock
+      changes/          what an image's root file system takes: upper and work of the overlay
       state.json.new    the space for the next state.json, so that it can be written on a full disk
       exit.json         how it ended, written by its executor before the container is deleted
       stopped           named so if a person stopped it, and no restart policy starts it again; else not-stopped
@@ -68,6 +69,8 @@ class Record:
     stop_signal: str = "SIGTERM"
     runtime: str | None = None
     detached: bool = True
+    image: str = ""
+    image_digest: str = ""
 
 
 @dataclass(frozen=True)

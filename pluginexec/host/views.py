@@ -19,6 +19,7 @@ def view(host: Host, id: str) -> dict[str, Any]:
     record = host.records.record(id)
     return {
         "id": id,
+        "image": record.image,
         "command": shlex.join(record.command),
         "created_at": record.created_at,
         "state": _state_word(host, id, state),
@@ -45,6 +46,7 @@ def details(host: Host, id: str) -> dict[str, Any]:
     spec = host.records.spec(id)
     return {
         **view(host, id),
+        "image_digest": record.image_digest,
         "args": record.command,
         "auto_remove": record.auto_remove,
         "stop_signal": record.stop_signal,

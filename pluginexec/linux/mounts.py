@@ -12,6 +12,7 @@ from pluginexec.linux import libc
 MS_BIND = 4096
 MS_REC = 16384
 MS_SHARED = 1 << 20
+MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 # The kernel writes blanks, backslashes and line ends in a path as \040 and the like.

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from pluginexec.errors import InvalidArgument
 from pluginexec.oci.json_reader import JSON_NAMES, SHOWN, path_error, plain_object, read_object, wrong
 from pluginexec.oci.normalize import normalize
+from pluginexec.root.image_rootfs import ImageRootfs
 
 SpecSource: TypeAlias = Mapping[str, Any] | str | os.PathLike[str]
 """What ``load_spec`` accepts: a spec as a dict, the path of a ``config.json``, or a bundle directory."""
@@ -129,6 +130,8 @@ def check_spec(content: dict[str, Any], name: str, bundle: Path | None) -> dict[
     if {"type": "mount"} not in (spec.get("linux.namespaces", list) or []):
         # runc would mount /proc and the rest on the host, under the root filesystem, and leave them there.
         raise spec.error("linux.namespaces", "has no new mount namespace; add {'type': 'mount'}")
+    if ImageRootfs.of(content):
+        return content  # it is mounted there when the plugin is created
     root = spec.located("root.path", spec.need("root.path", str, "give the directory with the root filesystem"))
     if not Path(root).is_dir():
         raise spec.error("root.path", f"{root!r} is not a directory; give the one with the root filesystem")

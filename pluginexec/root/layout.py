@@ -4,6 +4,7 @@
 
     ROOT/                       0700; survives a reboot; by default /var/lib/pluginexec
       plugins/ID/               the records and logs of the command line; see host/records
+      images/                   what is known of images by digest; see images/store
       managed/NAME/             managed plugins; see host/managed/files
       seccomp/                  default profiles of the command line's plugins; see host/seccomp
       containerd/               the content and the log of the private containerd; see daemon/files
@@ -43,6 +44,7 @@ class Layout:
         self.root = root
         self.plugins = root / "plugins"
         self.managed = root / "managed"
+        self.images = root / "images"
         self.seccomp = root / "seccomp"
         self.containerd = root / "containerd"
         self.state = state

@@ -17,6 +17,7 @@ from pluginexec.linux.directories import is_there, make_directory
 from pluginexec.linux.files import file_error, read_bounded, write_plain
 from pluginexec.linux.locks import take_lock
 from pluginexec.linux.reserve import reserve, write_in_place
+from pluginexec.root.image_rootfs import ImageRootfs, unmount_rootfs
 from pluginexec.types import ExitStatus
 
 _ATTACH_TIMEOUT = 5.0
@@ -41,6 +42,8 @@ class PluginFiles:
         self.stderr = directory / "stderr"
         self.attached = directory / "attached"
         self.pid = directory / "pid"
+        self.rootfs = directory / "rootfs"
+        self.changes = directory / "changes"
         self.first = directory / "first"
         self._ended = directory / "ended.json"
         self._new_ended = directory / "ended.json.new"
@@ -58,9 +61,14 @@ class PluginFiles:
                 reserve(self._record / self._new_exit.name)
         except OSError as error:
             raise file_error(error, f"directory {str(self.directory)!r} cannot be made") from error
+        image_rootfs = ImageRootfs.of(spec)
+        if image_rootfs and spec["root"]["path"] == str(self.rootfs):  # else it is not ours to mount on
+            image_rootfs.mount(self.rootfs)
 
     def remove(self, *, keep_exit: bool = False) -> None:
-        """Remove the directory; with ``keep_exit``, all in it but the exit record."""
+        """Remove the directory; with ``keep_exit``, all in it but the exit record. What is mounted is unmounted."""
+        unmount_rootfs(self.rootfs)
+        trees.remove(self.changes)
         # By their names: to list the directory takes a descriptor, and there may be none.
         kept = [] if keep_exit else [self._exit]
         ended = (self.first, self._ended, self._new_ended)

@@ -16,9 +16,15 @@ from pluginexec.host.host import Host
 from pluginexec.host.views import STATES, view
 
 Row = dict[str, Any]
-COLUMNS = [("CONTAINER ID", "id"), ("COMMAND", "command"), ("CREATED", "created"), ("STATUS", "status")]
+COLUMNS = [
+    ("CONTAINER ID", "id"),
+    ("IMAGE", "image"),
+    ("COMMAND", "command"),
+    ("CREATED", "created"),
+    ("STATUS", "status"),
+]
 FIELDS = (
-    *("id", "command", "created", "status", "created_at", "state", "pid"),
+    *("id", "image", "command", "created", "status", "created_at", "state", "pid"),
     *("started_at", "finished_at", "finished_at_is_upper_bound", "exit_code", "oom_killed", "error", "restart"),
     *("restart_count", "labels", "log_driver", "address", "namespace"),
 )
@@ -31,7 +37,7 @@ _LONGEST_COMMAND = 20
 @click.option("--no-trunc", is_flag=True, help="Do not truncate commands.")
 @click.option(
     "--filter", "-f", "filters", multiple=True, metavar="KEY=VALUE",
-    help="Filter by id=PART, name=PART, label=KEY[=VALUE], exited=CODE or"
+    help="Filter by id=PART, name=PART, ancestor=IMAGE, label=KEY[=VALUE], exited=CODE or"
     " status=created|running|paused|restarting|exited. Filters of the same key are alternatives; those of different"
     " keys must all match.",
 )  # fmt: skip
@@ -96,6 +102,11 @@ def _check_value(key: str, value: str) -> None:
         raise InvalidArgument(f"invalid filter exited={value!r}: use a number")
 
 
+def _is_of(image: str, ancestor: str) -> bool:
+    """Return whether a plugin was made from an image, whichever way its name is written."""
+    return bool(image) and ancestor in (image, image.partition("@")[0], image.rpartition(":")[0])
+
+
 def _has_label(row: Row, text: str) -> bool:
     key, equals, value = text.partition("=")
     return key in row["labels"] and (not equals or row["labels"][key] == value)
@@ -104,6 +115,7 @@ def _has_label(row: Row, text: str) -> bool:
 _TESTS: dict[str, Callable[[Row, str], bool]] = {
     "id": lambda row, value: value in row["id"],
     "name": lambda row, value: value in row["id"],
+    "ancestor": lambda row, value: _is_of(row["image"], value),
     "label": _has_label,
     "status": lambda row, value: row["state"] == value,
     "exited": lambda row, value: row["state"] == "exited" and row["exit_code"] == int(value),

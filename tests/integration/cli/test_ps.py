@@ -36,7 +36,7 @@ def test_those_that_run_are_listed_and_with_a_all(detached: Callable[..., str], 
     running, ended = detached(TICK), detached("exit 3")
     px("wait", ended)
     listed = px("ps").lines
-    assert listed[0].split() == ["CONTAINER", "ID", "COMMAND", "CREATED", "STATUS"]
+    assert listed[0].split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS"]
     assert [line.split()[0] for line in listed[1:]] == [running]
     assert " Up " in listed[1]
     everything = px("ps", "-a").lines
@@ -84,7 +84,7 @@ def test_json_has_one_object_a_line_with_stable_keys(px: Px, three: Records) -> 
     rows = [json.loads(line) for line in px("ps", "-a", "--format", "json").lines]
     assert [row["id"] for row in rows] == ["three", "two", "one"]
     assert set(rows[2]) == {
-        *("id", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at"),
+        *("id", "image", "command", "created", "status", "created_at", "state", "pid", "started_at", "finished_at"),
         *(
             "finished_at_is_upper_bound",
             "exit_code",

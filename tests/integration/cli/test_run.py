@@ -108,8 +108,13 @@ def test_the_third_signal_kills_a_plugin_that_ignores_them(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"run: expected a bundle directory, or --rootfs DIR and a command; see 'pluginexec run --help'"),
-        (["one", "two"], b"'one'"),
+        (
+            [],
+            b"run: expected an image, a bundle directory such as ./BUNDLE, or --rootfs DIR and a command; see",
+        ),
+        (["One"], b"'One' is not the name of an image: it must be in lowercase"),
+        (["./one", "two"], b"'one'"),
+        (["--entrypoint", "x", "/", "two"], b"--entrypoint is for images"),
         (["--rootfs", "/"], b"run: missing the command"),
         (["--no-such-option"], b"run: no such option: --no-such-option"),
         (["/no/such/bundle"], b"'/no/such/bundle'"),

@@ -20,6 +20,7 @@ from tests.unit.cli.conftest import Call
 ISSUED = (
     *("run", "create", "start", "restore", "ps", "logs", "attach", "exec", "stop", "kill", "pause", "unpause", "wait"),
     *("rm", "inspect", "events", "stats", "info", "doctor", "daemon", "completion", "serve", "plugin"),
+    *("pull", "images", "tag", "rmi", "load", "save"),
 )
 
 

@@ -12,8 +12,11 @@ from tests.unit.cli.conftest import Call
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colour=red", "unknown filter 'colour=red': use KEY=VALUE with one of id, name, label, status, exited"),
-        ("status", "unknown filter 'status': use KEY=VALUE with one of id, name, label, status, exited"),
+        (
+            "colour=red",
+            "unknown filter 'colour=red': use KEY=VALUE with one of id, name, ancestor, label, status, exited",
+        ),
+        ("status", "unknown filter 'status': use KEY=VALUE with one of id, name, ancestor, label, status, exited"),
         ("status=happy", "invalid filter status='happy': use one of created, running, paused"),
         ("exited=x", "invalid filter exited='x': use a number"),
     ],

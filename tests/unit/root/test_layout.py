@@ -55,7 +55,7 @@ def test_one_root_has_one_state_directory_by_each_of_its_paths(tmp_path: Path) -
 
 def test_what_survives_a_reboot_lies_below_the_root_and_all_else_below_the_state() -> None:
     paths = {name: path for name, path in vars(Layout(Path("/r"), Path("/s"))).items() if name not in ("root", "state")}
-    of_root = {"plugins", "managed", "seccomp", "containerd"}
+    of_root = {"plugins", "managed", "images", "seccomp", "containerd"}
     assert {name for name, path in paths.items() if path.parts[1] == "r"} == of_root
     assert all(path.parts[1] == "s" for name, path in paths.items() if name not in of_root)
 
