@@ -35,8 +35,8 @@ from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import PluginTable, SupervisedPlugin
 from pluginexec.executor.reconciler import Reconciler
 from pluginexec.executor.signals import kill_notice, send, send_to_end
-from pluginexec.executor.start_watch import StartWatch
-from pluginexec.linux.cgroups import cgroup_of, cgroups_path_of
+from pluginexec.executor.start_watch import StartWatch, cgroup_of_held
+from pluginexec.linux.cgroups import cgroups_path_of
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.oci.spec import SpecSource, load_spec
 from pluginexec.root.layout import DEFAULT_STATE
@@ -188,7 +188,7 @@ class Executor:
                     streams.discard()
                     streams = Streams.attach(id, init.pid, stdout, stderr)
                 if task and init:
-                    plugin.cgroups_path = cgroup_of(init.pid, spec)
+                    plugin.cgroups_path = cgroup_of_held(init, spec)
                     self._supervise(plugin, streams, task.pid, init)
                     self._deferred.discard(id)
                     return True

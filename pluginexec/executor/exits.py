@@ -99,7 +99,7 @@ class ExitProcessor:
                 log.warning("gave up waiting for thread %s after %g s", worker.name, timeout)
 
     def _work(self, plugin: SupervisedPlugin, event: EventInfo | None, task: Task | None) -> None:
-        status = _reported(plugin, event) if event else _observed(plugin, None)
+        status = _reported(plugin, event) if event else _observed(plugin)
         try:
             if not event:
                 status = self._find_out(plugin, task)
@@ -123,36 +123,36 @@ class ExitProcessor:
             log.exception("%s: the exit handler failed", id)
         log.debug("%s: exit handler called (%.0f ms)", id, _milliseconds(begun))
 
-    def _find_out(self, plugin: SupervisedPlugin, task: Task | None, *, later: bool = False) -> ExitStatus:
-        """Return how a plugin ended where no event reported it.
+    def _find_out(
+        self, plugin: SupervisedPlugin, task: Task | None, known: ExitStatus | None = None, *, later: bool = False
+    ) -> ExitStatus:
+        """Return how a plugin ended where no event reported it; ``known`` is what an earlier executor recorded of that.
 
         ``later``: raise ``Unavailable`` or ``DeadlineExceeded``, because containerd can be asked again.
         """
         logged = _logged(plugin, later=later)
-        # Before the task is deleted for its code: its cgroup, which counts what the OOM killer did, goes with it.
-        status = _observed(plugin, logged)
-        code = self._exit_code(plugin, task, logged, later=later)
-        if logged is None and status.exited_at_is_upper_bound:  # a logger has written by the time the task is deleted
-            logged = _logged(plugin, later=later)
-            status = replace(_observed(plugin, logged), oom_killed=status.oom_killed)
-        return replace(status, exit_code=code)
-
-    def _exit_code(
-        self, plugin: SupervisedPlugin, task: Task | None, logged: ExitStatus | None, *, later: bool
-    ) -> int | None:
-        """Return the exit code where no event reported it: ask the kernel first, then the logger, then containerd."""
+        status = _observed(plugin, logged, known)
         code = plugin.init.exit_code() if plugin.init else None
         log.debug("%s: exit code %s from the kernel", plugin.id, "not available" if code is None else code)
         if code is None and logged:
             code = logged.exit_code
         if code is None and task and task.state is TaskState.STOPPED and task.pid == plugin.pid:
-            try:
-                return self._client.delete_task(plugin.id) if later else self._delete_task_for_code(plugin.id)
-            except PluginExecError as error:
-                if later and isinstance(error, (Unavailable, DeadlineExceeded)):
-                    raise
-                log.warning("%s: its exit code is unknown: %s", plugin.id, error)
-        return code
+            # Recorded before the task is deleted for its code: its cgroup, which counts OOM kills, goes with it.
+            _record(plugin, status, logging.DEBUG)
+            code = self._code_of_task(plugin.id, later=later)
+            if logged is None:  # a logger has written by the time the task is deleted
+                status = _observed(plugin, _logged(plugin, later=False), status)
+        return replace(status, exit_code=code)
+
+    def _code_of_task(self, id: str, *, later: bool) -> int | None:
+        """Delete a stopped task for its exit code; ``None`` where that fails."""
+        try:
+            return self._client.delete_task(id) if later else self._delete_task_for_code(id)
+        except PluginExecError as error:
+            if later and isinstance(error, (Unavailable, DeadlineExceeded)):
+                raise
+            log.warning("%s: its exit code is unknown: %s", id, error)
+        return None
 
     def _delete_task_for_code(self, id: str) -> int | None:
         """Delete a task for its exit code; if no pidfd of it could be opened, only containerd knows the code."""
@@ -219,10 +219,13 @@ class ExitProcessor:
             plugin.streams.start()
             if task or plugin.files.exist():
                 plugin.pid = task.pid if task else plugin.files.read_pid() or 0
+                plugin.cgroups_path = self._lifecycle.cgroup_of_ended(plugin.id) or plugin.cgroups_path
                 known = plugin.files.read_exit()
+                if known and known.pid != plugin.pid:
+                    known = None
                 # The last executor may have been killed after it wrote the record, which has the event's code and time.
-                if known is None or known.pid != plugin.pid:
-                    _record(plugin, self._find_out(plugin, task, later=True))
+                if known is None or known.exit_code is None:
+                    _record(plugin, self._find_out(plugin, task, known, later=True))
         self._delete(plugin)
 
 
@@ -246,25 +249,25 @@ def _logged(plugin: SupervisedPlugin, *, later: bool) -> ExitStatus | None:
 
 def _reported(plugin: SupervisedPlugin, event: EventInfo) -> ExitStatus:
     """Return how a plugin ended, by its exit event."""
-    status = replace(_observed(plugin, None), exit_code=event.exit_code)
+    status = replace(_observed(plugin), exit_code=event.exit_code)
     return replace(status, exited_at=event.exited_at, exited_at_is_upper_bound=False) if event.exited_at else status
 
 
-def _observed(plugin: SupervisedPlugin, logged: ExitStatus | None) -> ExitStatus:
-    """Return what was seen of how a plugin ended, here and by its logger; the exit code is not."""
-    end, counted = plugin.end, oom_killed(plugin.cgroups_path)
-    if counted is None:
-        counted = end.oom_killed if end else None
-    times = [(end.late, end.at)] if end else [(True, datetime.now(timezone.utc))]
-    if logged:
-        times.append((logged.exited_at_is_upper_bound, logged.exited_at))
-        counted = logged.oom_killed if counted is None else counted
-    is_upper_bound, exited_at = min(times)  # one that is exact before one that is not
+def _observed(plugin: SupervisedPlugin, *records: ExitStatus | None) -> ExitStatus:
+    """Return what was seen of how a plugin ended, here and by others who recorded it; the exit code is not."""
+    seen = [record for record in records if record]
+    counted = oom_killed(plugin.cgroups_path)
+    if plugin.end:
+        seen.append(ExitStatus(None, plugin.end.at, plugin.pid, bool(plugin.end.oom_killed), plugin.end.late))
+    if not seen:
+        seen.append(ExitStatus(None, datetime.now(timezone.utc), plugin.pid, exited_at_is_upper_bound=True))
+    # One time that is exact before one that is not.
+    is_upper_bound, exited_at = min((each.exited_at_is_upper_bound, each.exited_at) for each in seen)
     return ExitStatus(
         exit_code=None,
         exited_at=exited_at,
         pid=plugin.pid,
-        oom_killed=plugin.oom_event if counted is None else counted,
+        oom_killed=(plugin.oom_event or any(each.oom_killed for each in seen)) if counted is None else counted,
         exited_at_is_upper_bound=is_upper_bound,
     )
 

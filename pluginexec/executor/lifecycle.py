@@ -18,7 +18,7 @@ from pluginexec.containerd.error_messages import RUNTIME_STATE_IS_STALE, contain
 from pluginexec.errors import AlreadyExists, FailedPrecondition, NotFound, PluginExecError, Unavailable
 from pluginexec.executor.deferred_cleanup import SETTLE_PAUSE, SETTLE_TIMEOUT, DeferredCleanup
 from pluginexec.executor.start_watch import StartWatch
-from pluginexec.linux.cgroups import cgroups_path_of, remove_cgroups
+from pluginexec.linux.cgroups import CgroupPath, cgroups_path_of, recorded_cgroup, remove_cgroups
 from pluginexec.linux.pidfd import InitProcess, boot_seconds
 from pluginexec.oci.recent_fields import recent_fields
 from pluginexec.root.plugin_files import PluginFiles
@@ -244,6 +244,10 @@ class Lifecycle:
 
     def _end_shim(self, id: str) -> bool:
         return end_shim(id, self._client.namespace, self._client.ctr.address)
+
+    def cgroup_of_ended(self, id: str) -> CgroupPath:
+        """Return the cgroup of a plugin that has ended and is not deleted, as its runtime has recorded it."""
+        return recorded_cgroup(self._root.runtime_root / self._client.namespace / id / "state.json")
 
     def find(self, files: PluginFiles) -> tuple[Task | None, InitProcess | None]:
         """Return the task of a plugin, and its init process if that runs.

@@ -61,4 +61,10 @@ class StartWatch:
     def _hold(self, pid: int) -> None:
         self._init = InitProcess.open(pid, started_since=self._started_since)
         if self._init:
-            self.cgroup = cgroup_of(pid, self._spec)
+            self.cgroup = cgroup_of_held(self._init, self._spec)
+
+
+def cgroup_of_held(init: InitProcess, spec: Mapping[str, Any]) -> CgroupPath:
+    """Return the cgroup of a process; what its spec asks for if it has ended, because the kernel lists only a part."""
+    cgroup = cgroup_of(init.pid, spec)
+    return cgroups_path_of(spec) if init.has_ended() else cgroup

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,20 @@ def cgroup_of(pid: int, spec: Mapping[str, Any]) -> CgroupPath:
         # Where v1 is in use, v2 is mounted beside its hierarchies.
         paths.update(dict.fromkeys(names if controllers else _V2, place))
     return paths or asked
+
+
+def recorded_cgroup(state: Path) -> CgroupPath:
+    """Return the cgroup that runc has recorded in a container's ``state.json``; "" if it is not there.
+
+    Of a plugin that has ended the kernel tells nothing, and its spec may have asked for a relative one.
+    """
+    try:
+        places = json.loads(state.read_bytes())["cgroup_paths"].items()
+        # "/sys/fs/cgroup/memory/x" in v1, "/sys/fs/cgroup/x" in v2, whose name is "".
+        parts = [(name, Path(place).relative_to(_MOUNT).parts) for name, place in places]
+        return {name: "/" + "/".join(inside[1:] if name else inside) for name, inside in parts}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 def _listed(pid: int) -> Iterator[tuple[str, str]]:

@@ -159,6 +159,8 @@ def _oom_counter(pid: int) -> str:
     for line in _read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").split("\n"):
         _, _, rest = line.partition(":")
         controllers, _, cgroup = rest.partition(":")
+        if cgroup == "/":  # so v1 lists a process that has ended
+            continue
         if "memory" in controllers.split(","):
             return f"/sys/fs/cgroup/memory{cgroup}/memory.oom_control"
         if line.startswith("0::"):

@@ -86,7 +86,6 @@ def change(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("root", {}, "root.path"),
         ("root.path", "/no/such/directory", "/no/such/directory"),
         ("process.args", [], "process.args"),
-        ("process.terminal", True, "process.terminal"),
         ("process.args", ["/no/such/executable"], "/no/such/executable"),
         ("process.args", ["no-such-executable"], "no-such-executable"),
         ("process.args", ["/etc/passwd"], "permission denied"),

@@ -17,10 +17,12 @@ import pytest
 
 from pluginexec import Executor, Remote, Unavailable
 from pluginexec.containerd.ctr import Completed, Subprocesses, Watch
-from pluginexec.executor.start_watch import StartWatch
+from pluginexec.executor.start_watch import StartWatch, cgroup_of_held
+from pluginexec.linux.cgroups import cgroup_of
+from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.plugin_files import PluginFiles
 from tests.support.fleet import KERNEL_TELLS_CODES
-from tests.support.harness import PATIENCE, held_descriptors
+from tests.support.harness import PATIENCE, held_descriptors, wait_until
 
 Shell = Callable[..., dict[str, Any]]
 
@@ -126,6 +128,22 @@ def test_a_failed_start_lets_go_and_the_next_is_watched_anew(files: PluginFiles)
     finally:
         end(first)
         end(second)
+
+
+def test_of_a_process_that_has_ended_the_cgroup_is_what_the_spec_asked_for() -> None:
+    """In v1 the kernel lists it in the root until it is reaped, in v2 where it was."""
+    spec = {"linux": {"cgroupsPath": "/a/b"}}
+    pid = spawn()
+    init = InitProcess.open(pid)
+    try:
+        assert init
+        assert cgroup_of_held(init, spec) == cgroup_of(pid, spec) != "/a/b"
+        os.kill(pid, signal.SIGKILL)
+        wait_until(init.has_ended, "its end")
+        assert cgroup_of_held(init, spec) == "/a/b"
+        init.close()
+    finally:
+        end(pid)
 
 
 def out_of_descriptors(pid: int) -> int:

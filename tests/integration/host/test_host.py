@@ -81,6 +81,17 @@ def test_what_the_oom_killer_did_is_known_of_a_plugin_whose_end_is_found_later(
     assert (state.status, state.exit_code, state.oom_killed) == ("exited", code, True)
 
 
+def test_of_a_plugin_with_a_relative_cgroup_too(plugins: Plugins) -> None:
+    id = plugins.create("tail /dev/zero; exit 3", resources=SMALL)
+    spec = plugins.records.spec(id)
+    spec["linux"]["cgroupsPath"] = f"pluginexec/{id}"
+    plugins.records.renew(plugins.records.record(id), spec)
+    plugins.host.start(id)
+    wait_until(lambda: not is_alive(plugins.records.state(id)), "its end")
+    state = plugins.host.reconcile(id)
+    assert (state.exit_code, state.oom_killed) == (3, True)
+
+
 @pytest.mark.parametrize("driver", ["none", "json-file"])
 def test_the_time_of_an_end_that_is_found_later_is_that_of_the_end_or_says_that_it_is_not(
     plugins: Plugins, driver: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -14,8 +15,9 @@ from pluginexec.cleanup.inflight import InFlightCommands
 from pluginexec.errors import DeadlineExceeded
 from tests.support.harness import PATIENCE, wait_until
 
-FLAGS = ["--address", "/x/pluginexec-test.sock", "--namespace", "n"]
-ROOT = ["--root", "/x/pluginexec-test"]
+# Of this process alone: others may run the same tests at the same time.
+FLAGS = ["--address", f"/x/pluginexec-test-{os.getpid()}.sock", "--namespace", "n"]
+ROOT = ["--root", f"/x/pluginexec-test-{os.getpid()}"]
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -64,7 +66,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         [*FLAGS, "containers", "rm", "--", "x"],
         [*ROOT, "delete", "--force", "x"],
     ],
-    ids=" ".join,
 )
 def test_what_starts_or_deletes_is_waited_for_and_nothing_of_another_id(
     start: Start, impatient: None, line: list[str]
@@ -85,7 +86,6 @@ def test_what_starts_or_deletes_is_waited_for_and_nothing_of_another_id(
         ["--root", "/x/another", "delete", "--force", "x"],
         [*FLAGS],
     ],
-    ids=" ".join,
 )
 def test_nobody_waits_for_what_changes_nothing_of_ours(start: Start, impatient: None, line: list[str]) -> None:
     start(*line)

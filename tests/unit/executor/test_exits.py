@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,7 @@ from pluginexec.executor.deferred_cleanup import DeferredCleanup
 from pluginexec.executor.exits import DELETIONS_AT_ONCE, ExitHandler, ExitProcessor
 from pluginexec.executor.lifecycle import Lifecycle
 from pluginexec.executor.plugins import End, SupervisedPlugin
+from pluginexec.linux.cgroups import CgroupPath
 from pluginexec.linux.pidfd import InitProcess
 from pluginexec.root.plugin_files import PluginFiles
 from pluginexec.root.root import Root
@@ -66,6 +68,9 @@ class Fakes:
 
     def keep(self, id: str, again: Callable[[str], None]) -> None:
         self.later.append(again)
+
+    def cgroup_of_ended(self, id: str) -> CgroupPath:
+        return ""
 
     def remove_half_made(self, id: str) -> None:
         self.note("remove half made")
@@ -241,7 +246,7 @@ def test_without_an_event_the_exit_code_is_the_kernels_and_the_time_is_now(
     (status,) = fakes.statuses
     assert status.exit_code == 7
     assert before <= status.exited_at <= datetime.now(timezone.utc)
-    assert "delete task" not in fakes.journal
+    assert not any(entry.startswith("delete task") for entry in fakes.journal)
 
 
 @pytest.mark.parametrize("init", [None, KernelTells(None)], ids=["not held", "kernel cannot tell"])
@@ -266,7 +271,7 @@ def test_the_code_that_the_kernel_does_not_know_is_that_of_the_stopped_task(
     plugin.init = init
     finish(exits, plugin, None, task)
     assert [status.exit_code for status in fakes.statuses] == [code]
-    assert fakes.journal.count("delete task") == (code is not None)
+    assert fakes.journal.count("delete task with a record") == (code is not None)
 
 
 def test_a_containerd_that_stops_while_it_is_asked_for_an_exit_code_is_asked_again_when_it_is_back(
@@ -279,7 +284,7 @@ def test_a_containerd_that_stops_while_it_is_asked_for_an_exit_code_is_asked_aga
     monkeypatch.setattr(exits_module, "CODE_TIMEOUT", PATIENCE)
     fakes.raises["delete task"] = Unavailable("away")
     exits.start(plugin, None, STOPPED)
-    wait_until(lambda: fakes.journal.count("delete task") == 2, "the second question")
+    wait_until(lambda: fakes.journal.count("delete task with a record") == 2, "the second question")
     del fakes.raises["delete task"]
     exits.join(PATIENCE)
     assert [status.exit_code for status in fakes.statuses] == [3]
@@ -332,7 +337,9 @@ def test_the_cgroups_counter_outdoes_the_oom_event(
 def test_the_cgroup_is_asked_before_the_task_is_deleted_for_its_code(
     exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, found_by: str
 ) -> None:
-    monkeypatch.setattr(exits_module, "oom_killed", lambda path: None if "delete task" in fakes.journal else True)
+    monkeypatch.setattr(
+        exits_module, "oom_killed", lambda path: None if "delete task with a record" in fakes.journal else True
+    )
     if found_by == "restore":
         exits.process_unsupervised(plugin, STOPPED)
     else:
@@ -357,7 +364,7 @@ def test_of_an_end_that_its_logger_recorded_containerd_is_not_asked(
     fakes.files.pid.write_text(str(PID))
     exits.process_unsupervised(plugin, task)
     assert fakes.files.read_exit() == ExitStatus(7, AT, PID, oom_killed=True, exited_at_is_upper_bound=late)
-    assert "delete task" not in fakes.journal
+    assert not any(entry.startswith("delete task") for entry in fakes.journal)
 
 
 def test_a_logger_that_knows_no_code_still_knows_the_time(
@@ -379,6 +386,28 @@ def test_a_logger_that_writes_while_the_task_is_deleted_is_heard(
     monkeypatch.setattr(exits_module, "oom_killed", lambda path: False)
     exits.process_unsupervised(plugin, STOPPED)
     assert fakes.files.read_exit() == ExitStatus(3, AT, PID)
+
+
+def test_what_is_known_before_the_task_is_deleted_for_its_code_survives_a_crash_behind_that(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exits_module, "oom_killed", lambda path: None if fakes.journal[1:] else True)
+    fakes.raises["delete task"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        exits.process_unsupervised(plugin, STOPPED)
+    before = fakes.files.read_exit()
+    assert before
+    fakes.files.pid.write_text(str(PID))
+    exits.process_unsupervised(plugin, None)
+    assert fakes.files.read_exit() == before == replace(before, exit_code=None, oom_killed=True)
+
+
+def test_a_record_without_a_code_is_completed_while_the_task_is_there(
+    exits: ExitProcessor, plugin: SupervisedPlugin, fakes: Fakes
+) -> None:
+    fakes.files.write_exit(ExitStatus(None, AT, PID, exited_at_is_upper_bound=True))
+    exits.process_unsupervised(plugin, STOPPED)
+    assert fakes.files.read_exit() == ExitStatus(3, AT, PID, exited_at_is_upper_bound=True)
 
 
 def test_the_record_of_another_process_counts_for_nothing(
@@ -542,7 +571,12 @@ def test_a_stopped_one_is_recorded_deleted_and_drained_and_no_handler_is_called(
     process_unsupervised: ProcessUnsupervised, fakes: Fakes
 ) -> None:
     process_unsupervised(STOPPED)
-    assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
+    assert fakes.journal == [
+        "start streams",
+        "delete task with a record",
+        "delete with a record",
+        "drain with a record",
+    ]
     record = fakes.files.read_exit()
     assert record
     assert (record.exit_code, record.pid) == (3, PID)
@@ -589,7 +623,7 @@ def test_one_whose_exit_code_cannot_be_asked_now_is_left_for_later(
     fakes.raises["delete task"] = Unavailable("containerd is down")
     with pytest.raises(Unavailable):
         process_unsupervised(STOPPED)
-    assert fakes.journal == ["start streams", "delete task"]
+    assert fakes.journal == ["start streams", "delete task with a record"]
     assert fakes.files.exist()
 
 
@@ -598,7 +632,12 @@ def test_one_that_is_not_ours_is_recorded_too_if_it_is_there(
 ) -> None:
     fakes.files.remove()
     process_unsupervised(STOPPED)
-    assert fakes.journal == ["start streams", "delete task", "delete with a record", "drain with a record"]
+    assert fakes.journal == [
+        "start streams",
+        "delete task with a record",
+        "delete with a record",
+        "drain with a record",
+    ]
     record = fakes.files.read_exit()
     assert record
     assert (record.exit_code, record.pid) == (3, PID)

@@ -24,6 +24,7 @@ from pluginexec.linux.cgroups import (
     oom_killed,
     pids_limit,
     pids_used,
+    recorded_cgroup,
     remove_cgroups,
     thaw,
 )
@@ -268,3 +269,25 @@ def test_a_cgroup_is_thawed_by_the_file_of_its_version(
         thaw(path)
     assert (tmp_path / file).read_text() == text
     assert not (tmp_path / "pe/no-such").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "cgroup"),
+    [
+        (
+            '{"cgroup_paths": {"memory": "/sys/fs/cgroup/memory/a/b", "cpu": "/sys/fs/cgroup/cpu,cpuacct/a"}}',
+            {"memory": "/a/b", "cpu": "/a"},
+        ),
+        ('{"cgroup_paths": {"": "/sys/fs/cgroup/a/b"}}', {"": "/a/b"}),
+        ('{"cgroup_paths": {"memory": "/elsewhere"}}', ""),
+        ('{"cgroup_paths": {"memory": 1}}', ""),
+        ('{"cgroup_paths": []}', ""),
+        ("{}", ""),
+        ("[]", ""),
+        ("", ""),
+    ],
+)
+def test_the_runtime_has_recorded_where_a_plugin_that_has_ended_was(tmp_path: Path, text: str, cgroup: object) -> None:
+    (tmp_path / "state.json").write_text(text)
+    assert recorded_cgroup(tmp_path / "state.json") == cgroup
+    assert recorded_cgroup(tmp_path / "missing") == ""

@@ -191,6 +191,7 @@ def test_a_reader_waits_for_a_logger_that_is_at_it_and_not_for_one_that_is_gone(
         ("4:memory:/a:b\n0::/", "/sys/fs/cgroup/memory/a:b/memory.oom_control"),
         ("9:cpu,memory:/x\n1:name=systemd:/y", "/sys/fs/cgroup/memory/x/memory.oom_control"),
         ("1:name=systemd:/y", ""),
+        ("4:memory:/\n0::/", ""),
         ("", ""),
     ],
 )
