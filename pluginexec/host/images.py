@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 
 from pluginexec.errors import FailedPrecondition, PluginExecError
 from pluginexec.host.records import Records, is_alive
-from pluginexec.images.store import Images
-from pluginexec.linux.directories import names_in
-from pluginexec.linux.files import read_bounded
-from pluginexec.root.image_rootfs import DIGEST
+from pluginexec.images.store import Images, digests_of
 from pluginexec.root.layout import Layout
 
 
@@ -29,11 +25,9 @@ def _users(layout: Layout) -> dict[str, list[tuple[str, bool]]]:
             digest = records.record(id).image_digest
             if digest:
                 users.setdefault(digest, []).append((id, is_alive(records.state(id))))
-    for id in names_in(layout.containers):  # those of an executor of a program have no record
-        if id not in ids:
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                spec = json.loads(read_bounded(layout.containers / id / "config.json"))
-                users.setdefault(spec["annotations"][DIGEST], []).append((id, True))
+    for id, digest in digests_of(layout.containers).items():
+        if id not in ids:  # those of an executor of a program have no record
+            users.setdefault(digest, []).append((id, True))
     return users
 
 

@@ -8,19 +8,20 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pluginexec.containerd.image_client import ImageClient, StoredImage, parse_lower
+from pluginexec.containerd.image_client import ImageClient, StoredImage
 from pluginexec.containerd.remote import Remote
-from pluginexec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, shown
+from pluginexec.errors import InvalidArgument, NotFound, shown
 from pluginexec.images.archives import Archives, is_archive
 from pluginexec.images.config import ImageConfig, Platform, parse_platform, read_config, this_platform
+from pluginexec.images.layers import Layers, keep
 from pluginexec.images.reference import parse_reference
 from pluginexec.images.spec import image_spec, image_user
-from pluginexec.linux.directories import make_directory
-from pluginexec.linux.files import file_error, read_bounded, write_plain
+from pluginexec.linux.directories import names_in
+from pluginexec.linux.files import file_error, read_bounded
 from pluginexec.linux.overlay import look_into
 from pluginexec.oci.spec import check_spec
 from pluginexec.root.image_rootfs import DIGEST, IMAGE, ImageRootfs
@@ -31,8 +32,6 @@ from pluginexec.validation import check_id
 
 log = logging.getLogger(__name__)
 
-_KEY = "pluginexec-"
-"""What the names of our snapshots begin with."""
 PULL_POLICIES = ("missing", "always", "never")
 
 
@@ -49,6 +48,7 @@ class Images:
         self._client: ImageClient = remote.new_image_client(namespace)
         self._root = absolute(directory)
         self._directory = Layout(self._root, self._root).images
+        self._layers = Layers(self._client, self._directory / "layers", self._root)
         self._archives = Archives(self._client, self._directory / "archives")
 
     def pull(self, name: str, *, platform: str | None = None, plain_http: bool = False) -> str:
@@ -103,26 +103,18 @@ class Images:
     def remove(self, name: str) -> None:
         """Remove a name of an image; with its last name go the layers that no other image and no plugin needs.
 
-        Whether a plugin uses it is for the caller to know. ``NotFound``.
+        ``NotFound``. Layers that a plugin of this root's executors uses stay.
         """
         self.untag(self.find(name).name)
-        self.sweep()
+        self.sweep(digests_of(Layout(self._root, self._root).containers).values())
 
     def untag(self, name: str) -> None:
         """Remove a full name; the layers stay until ``sweep``."""
         self._client.remove(name)
 
-    def sweep(self, in_use: Sequence[str] = ()) -> None:
+    def sweep(self, in_use: Collection[str]) -> None:
         """Release the layers that no image has, but for those of the digests ``in_use``: of images that plugins run."""
-        needed = set()
-        for digest in {*(image.digest for image in self._client.images()), *in_use}:
-            with contextlib.suppress(NotFound, InvalidArgument):
-                needed.add(self._key(self._config(digest, this_platform(), digest)))
-        for key in self._client.snapshots():
-            if key.startswith(_KEY) and key not in needed:
-                self._client.remove_snapshot(key)
-                with contextlib.suppress(OSError):
-                    (self._directory / "layers" / f"{key}.json").unlink()
+        self._layers.release({*(image.digest for image in self._client.images()), *in_use})
 
     def config(self, image: str | StoredImage, *, platform: str | None = None) -> ImageConfig:
         """Return the configuration of a stored image."""
@@ -175,7 +167,7 @@ class Images:
         config = self._config(stored.digest, wanted, name)
         path = self._root if root is None else absolute(root)
         files = PluginFiles(Layout(path, path).containers / check_id(id))
-        rootfs = ImageRootfs(self._lower(config), str(changes or files.changes))
+        rootfs = ImageRootfs(self._layers.lower(config, stored.digest), str(changes or files.changes))
         target = str(files.rootfs)
         spec = image_spec(config, target, args, id=id, name=name, env=env, entrypoint=entrypoint, seccomp=seccomp)
         spec["process"]["user"] = self._user(rootfs.lower, config.user if user is None else user)
@@ -198,31 +190,20 @@ class Images:
                 if hashlib.new(algorithm, data).hexdigest() == value:
                     return data
             data = self._client.content(digest)
-            _keep(path, data.decode(errors="surrogateescape"))
+            keep(path, data.decode(errors="surrogateescape"))
             return data
 
         return read_config(digest, wanted, get, name)
 
-    def _key(self, config: ImageConfig) -> str:
-        return f"{_KEY}{config.chain_id.partition(':')[2][:32]}"
 
-    def _lower(self, config: ImageConfig) -> tuple[str, ...]:
-        """Return the directories of an image's layers, topmost first, after making sure that they stay."""
-        key = self._key(config)
-        path = self._directory / "layers" / f"{key}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(read_bounded(path))
-            if all(_identity(layer) == identity for layer, identity in kept):
-                return tuple(layer for layer, _ in kept)
-        with contextlib.suppress(AlreadyExists):
-            self._client.prepare(key, config.chain_id)
-        lower = parse_lower(self._client.mounts(key))
-        if not lower:
-            raise FailedPrecondition(
-                "containerd does not keep its layers as overlays", hint="use its overlayfs snapshotter"
-            )
-        _keep(path, json.dumps([(layer, _identity(layer)) for layer in lower]))
-        return tuple(lower)
+def digests_of(containers: Path) -> dict[str, str]:
+    """Return the digest of the image of each plugin of executors; ``containers`` has their files."""
+    digests = {}
+    for id in names_in(containers):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            spec = json.loads(read_bounded(PluginFiles(containers / id).config))
+            digests[id] = str(spec["annotations"][DIGEST])
+    return digests
 
 
 def _familiar(name: str) -> str:
@@ -230,20 +211,3 @@ def _familiar(name: str) -> str:
         return parse_reference(name).familiar
     except InvalidArgument:  # one that another program has named
         return name
-
-
-def _identity(layer: str) -> list[int]:
-    """Return what tells a directory from another one that got its name later."""
-    status = os.stat(layer)
-    return [status.st_dev, status.st_ino, status.st_ctime_ns]
-
-
-def _keep(path: Path, text: str) -> None:
-    """Write a file of the cache, if that is possible: without it all is asked for again."""
-    try:
-        make_directory(path.parent)
-        new = path.with_name(f"{path.name}.{os.getpid()}")
-        write_plain(new, text)
-        new.replace(path)
-    except OSError as error:
-        log.debug("%s cannot be written: %s", path, error)

@@ -108,7 +108,7 @@ def test_one_that_ended_while_no_executor_was_there_is_unmounted_by_restore(
 
 
 def test_the_layers_stay_when_the_image_is_removed_under_a_running_plugin(
-    executor: Executor, images: Images, root_dir: Path, id: str, tmp_path: Path
+    executor: Executor, images: Images, remote: Remote, id: str, tmp_path: Path
 ) -> None:
     archive = write_image(tmp_path / "a.tar", "demo:3", layer({"file": "there"}))
     images.load(archive)
@@ -117,11 +117,13 @@ def test_the_layers_stay_when_the_image_is_removed_under_a_running_plugin(
     spec = images.spec("demo:3", ["sh", "-c", script], id=id)
     executor.create(id, spec, output)
     wait_until(lambda: output.data == b"ready\n", "the plugin")
-    images.untag("docker.io/library/demo:3")
+    Images(remote, tmp_path / "other root").sweep([])
+    images.remove("demo:3")
     Path(spec["root"]["path"], "go").touch()
     executor.wait(id)
     assert output.data == b"ready\nthere"
-    images.sweep()
+    images.sweep([])
+    assert not [key for key in images._client.snapshots() if key.startswith(images._layers._prefix)]
 
 
 def test_an_archive_is_loaded_once_as_long_as_it_stays_as_it_is(
