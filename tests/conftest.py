@@ -22,6 +22,7 @@ import pytest
 from pluginexec import PLUGIN_NAMESPACE, Containerd, Executor, ExitHandler, Remote, default_spec
 from pluginexec.cleanup.shims import find_shims
 from pluginexec.containerd.client import Client
+from pluginexec.linux.mounts import unmount_below
 from pluginexec.testing.rootfs import make_rootfs
 from tests.support import embedded
 from tests.support.harness import Exits, held_descriptors, live_children, our_threads, wait_until
@@ -211,6 +212,7 @@ def clean_root(root_dir: Path, no_leaks: None) -> Iterator[None]:
     Whoever ends containers does so before: without the runtime's state in it, "ctr tasks rm --force" waits for ever.
     """
     yield
+    unmount_below(root_dir)  # the root file systems of images, if the test failed
     # What nobody has read is held for the next executor, as long as its files are there.
     shutil.rmtree(root_dir, ignore_errors=True)
     wait_until(lambda: not loggers(root_dir), "the end of the loggers")
