@@ -30,7 +30,7 @@ LOGGER_TIMEOUT = 12.0
 # Where the logger's script has the mark; see there.
 _MARK_DESCRIPTOR = 5
 _DELETED = " (deleted)"
-_PROGRAMS = ("sh", "cat", "timeout", "flock", "sleep")
+_PROGRAMS = ("sh", "cat", "dd", "rm", "timeout", "flock", "sleep")
 _PYTHONS = ("python", "pypy")
 _ROUNDS = 10
 _PAUSE = 0.01

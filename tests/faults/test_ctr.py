@@ -472,6 +472,6 @@ def test_the_code_is_known_of_one_that_has_ended_before_ctr_returned(
     wrapper.inject("tasks-rm", "exit 1")
     wrapper.inject("run", f'"$here/real" "$@" || exit; while kill -0 "$(cat {pid})"; do sleep 0.02; done; exit 0')
     executor = new_executor(remote=shaky_remote)
-    executor.create(id, shell(id, "exit 7"))
+    executor.create(id, shell(id, "sleep 1; exit 7"))  # long enough for a busy machine to look once
     status = executor.wait(id, 2 * PATIENCE)
     assert status.exit_code == (7 if KERNEL_TELLS_CODES else None)

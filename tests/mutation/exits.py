@@ -129,8 +129,8 @@ EXITS = (
     Guard(
         "a restore keeps the record of this life",
         "pluginexec.executor.exits:ExitProcessor.process_unsupervised",
-        "known is None or known.pid != plugin.pid",
-        "True",
+        "known and known.pid != plugin.pid",
+        "known",
         f"{DEATH}::test_killed_between_the_exit_record_and_the_handler[after]",
         "assert None == 3",
     ),

@@ -20,7 +20,7 @@ from tests.support.plugins import Plugins, command_line, finished
 
 BUSY = "while :; do :; done"
 HEADER = "CONTAINER ID   CPU %     MEM USAGE / LIMIT   MEM %     NET I/O   BLOCK I/O   PIDS"
-ROW = r"{}\s+\d+\.\d\d%\s+\S+iB / 64MiB\s+\d+\.\d\d%\s+0B / 0B\s+0B / 0B\s+1"
+ROW = r"{}\s+\d+\.\d\d%\s+\S+B / 64MiB\s+\d+\.\d\d%\s+0B / 0B\s+\S+B / \S+B\s+1"
 MIB = 1 << 20
 Command = Callable[..., tuple[int, list[str], str]]
 
