@@ -12,7 +12,7 @@ import click
 
 from pluginexec.cli.container_options import ContainerFlags
 from pluginexec.cli.globals import Settings
-from pluginexec.cli.images import images_of
+from pluginexec.cli.images import drawing, images_of
 from pluginexec.daemon.private import ensure_running
 from pluginexec.errors import InvalidArgument, NotFound, shown
 from pluginexec.images.archives import is_archive
@@ -73,7 +73,7 @@ def _image(
         parse_reference(name)  # before anything is started
     images = images_of(settings, ensure_running(settings.address, settings.layout, settings.timeout))
     _check_no_directory(images, name)
-    stored = images.resolve(name, pull=options["pull"], platform=platform)
+    stored = images.resolve(name, pull=options["pull"], platform=platform, progress=drawing())
     spec = images.spec(
         stored,
         arguments[1:],

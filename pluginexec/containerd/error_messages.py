@@ -41,8 +41,29 @@ _COMMAND_REFUSED = (
     r"|open executable: permission denied"
 )
 
+# What a registry, or the way to it, has to do with: before containerd's own "connection refused".
+_REGISTRY: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
+    (r"failed to resolve reference .*: not found", NotFound, "check the name and the tag"),
+    (r"429 Too Many Requests|toomanyrequests", Unavailable, "the registry limits how often it is asked: try later"),
+    (r"server gave HTTP response to HTTPS client", Unavailable, "the registry speaks HTTP: use 'pull --plain-http'"),
+    (
+        r"failed to (do request|authorize): .*(dial tcp|lookup|tls: |[Tt]imeout|x509|EOF|reset by peer)",
+        Unavailable,
+        "is the name of the registry right, and can it be reached from here?",
+    ),
+    (
+        r"failed to (resolve|fetch|do request|copy|authorize).*"
+        r"(\b40[13]\b|[Uu]nauthorized|Forbidden|authorization failed|insufficient_scope|no basic auth)",
+        PermissionDenied,
+        "the registry gives this image to some users only",
+    ),
+    (r"unexpected status.*: 5\d\d\b", Unavailable, "the registry failed: try later"),
+    (r"unexpected commit (digest|size)|failed size validation", Unavailable, "the registry sent other data: try again"),
+)
+
 # The first pattern that is found decides, so the order matters: what names a cause stands before what names a class.
 _TABLE: tuple[tuple[str, type[PluginExecError], str | None], ...] = (
+    *_REGISTRY,
     # No way to containerd. Before "context deadline exceeded", which 1.6 and 1.7 say of a socket that is not there.
     (r"connect: permission denied", PermissionDenied, "run as root, or as a user who may open the socket"),
     (r"cannot access socket .*: permission denied", PermissionDenied, "run as root, or as a user who may open it"),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from pluginexec.containerd.ctr import Completed, Ctr
+from pluginexec.containerd.ctr import Ctr
+from pluginexec.containerd.transfer import Progress, transfer
 from pluginexec.errors import NotFound, PluginExecError, Unknown
 
 TRANSFER_TIMEOUT = 6 * 3600.0
 """Seconds for what moves an image; containerd itself sets no bound."""
+_T = TypeVar("_T")
 _HEADER = ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"]
 _ROW = re.compile(r"(\S+)\s+(\S+)\s+([a-z0-9]+:[0-9a-f]{32,128})\s+([0-9.]+ ?[A-Za-z]*)\s+(\S+)\s")
 _UNPACKED = re.compile(r"^unpacking (\S+) \([a-z0-9]+:[0-9a-f]+\)", re.MULTILINE)
-# The second one is what 1.6 makes of a flag that it does not know, before "--".
-_NO_LOCAL = re.compile(r"flag provided but not defined: -local|open --local: no such file")
+# The others are what 1.6 makes of a flag that it does not know, before "--".
+_NO_LOCAL = re.compile(r"flag provided but not defined: -local|open --local: no such file|reference \"--local\"")
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,23 @@ class ImageClient:
         filters = [f'name=="{name}"'] if name else []
         return parse_images(self._ctr.run("images", "ls", *filters, operation="list images").stdout)
 
-    def pull(self, name: str, flags: Sequence[str] = ()) -> None:
-        """Pull an image and unpack it."""
-        self._ctr.run("images", "pull", *flags, "--", name, operation="pull", id=name, timeout=TRANSFER_TIMEOUT)
+    def pull(self, name: str, flags: Sequence[str] = (), progress: Progress = None) -> None:
+        """Pull an image and unpack it; ``progress`` gets what ``ctr`` draws of that."""
+
+        def pull(*local: str) -> None:
+            arguments = ("images", "pull", *local, *flags, "--", name)
+            transfer(self._ctr, *arguments, operation="pull", id=name, progress=progress)
+
+        _locally(pull)
 
     def load(self, archive: Path, flags: Sequence[str] = ()) -> list[str]:
         """Import an archive of docker's or OCI's layout, unpack it, and return the names that containerd gave."""
-        arguments = [*flags, "--", str(archive)]
-        try:
-            # What ctr 2.x prints without this flag, which 1.x has not, are names cut off and with blanks for hyphens.
-            completed = self._import("--local", *arguments)
-        except PluginExecError as error:
-            if not _NO_LOCAL.search(error.message):
-                raise
-            completed = self._import(*arguments)
-        return parse_loaded(completed.stdout)
 
-    def _import(self, *arguments: str) -> Completed:
-        return self._ctr.run("images", "import", *arguments, operation="load", timeout=TRANSFER_TIMEOUT)
+        def load(*local: str) -> str:
+            arguments = ("images", "import", *local, *flags, "--", str(archive))
+            return self._ctr.run(*arguments, operation="load", timeout=TRANSFER_TIMEOUT).stdout
+
+        return parse_loaded(_locally(load))
 
     def save(self, archive: Path, names: Sequence[str], flags: Sequence[str] = ()) -> None:
         """Export images into an archive of OCI's layout, which docker reads, too."""
@@ -107,6 +109,20 @@ class ImageClient:
         except NotFound:
             return False
         return True
+
+
+def _locally(run: Callable[..., _T]) -> _T:
+    """Return what ``run`` returns with ``--local``, or without it where this ``ctr``, of 1.x, has no such flag.
+
+    Without it ``ctr`` 2.x leaves the work to a service that 1.x has not, and prints names cut off and with blanks for
+    hyphens.
+    """
+    try:
+        return run("--local")
+    except PluginExecError as error:
+        if not _NO_LOCAL.search(error.message):
+            raise
+        return run()
 
 
 def parse_loaded(stdout: str) -> list[str]:

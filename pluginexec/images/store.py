@@ -14,6 +14,7 @@ from typing import Any
 
 from pluginexec.containerd.image_client import ImageClient, StoredImage
 from pluginexec.containerd.remote import Remote
+from pluginexec.containerd.transfer import Progress
 from pluginexec.errors import InvalidArgument, NotFound, shown
 from pluginexec.images.archives import Archives, is_archive
 from pluginexec.images.config import ImageConfig, Platform, parse_platform, read_config, this_platform
@@ -51,15 +52,19 @@ class Images:
         self._layers = Layers(self._client, self._directory / "layers", self._root)
         self._archives = Archives(self._client, self._directory / "archives")
 
-    def pull(self, name: str, *, platform: str | None = None, plain_http: bool = False) -> str:
+    def pull(
+        self, name: str, *, platform: str | None = None, plain_http: bool = False, progress: Progress = None
+    ) -> str:
         """Pull an image from its registry, and return its name in full.
+
+        ``progress`` is called with what ``ctr`` draws for a terminal meanwhile, a line for each layer.
 
         ``platform`` is ``os/arch[/variant]``; by default that of this machine. ``plain_http``: speak HTTP to a
         registry that is not on this machine. Raises ``NotFound`` where the registry has no such image.
         """
         reference = parse_reference(name)
         flags = ["--platform", str(parse_platform(platform))] if platform else []
-        self._client.pull(reference.name, [*flags, *(["--plain-http"] if plain_http else [])])
+        self._client.pull(reference.name, [*flags, *(["--plain-http"] if plain_http else [])], progress)
         log.info("pulled %s", reference.familiar)
         return reference.name
 
@@ -122,7 +127,9 @@ class Images:
         stored = self.find(image) if isinstance(image, str) else image
         return self._config(stored.digest, wanted, _familiar(stored.name))
 
-    def resolve(self, name: str, *, pull: str = "missing", platform: str | None = None) -> StoredImage:
+    def resolve(
+        self, name: str, *, pull: str = "missing", platform: str | None = None, progress: Progress = None
+    ) -> StoredImage:
         """Return the image that ``run`` is to use: stored, pulled, or loaded from ``oci-archive:FILE``.
 
         ``pull`` is ``missing``, ``always`` or ``never``.
@@ -138,7 +145,7 @@ class Images:
                 if pull == "never":
                     raise
         log.info("pulling %s", parse_reference(name).familiar)
-        return self.find(self.pull(name, platform=platform))
+        return self.find(self.pull(name, platform=platform, progress=progress))
 
     def spec(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pluginexec.cli.globals import Settings
-from pluginexec.cli.images import images_of
+from pluginexec.cli.images import drawing, images_of
 from pluginexec.cli.output import put
 from pluginexec.images.reference import parse_reference
 
@@ -23,7 +23,7 @@ def command(settings: Settings, quiet: bool, platform: str | None, plain_http: b
     """
     parse_reference(image)  # before anything is started
     images = images_of(settings)
-    name = images.pull(image, platform=platform, plain_http=plain_http)
+    name = images.pull(image, platform=platform, plain_http=plain_http, progress=None if quiet else drawing())
     if not quiet:
         put(f"Digest: {images.find(name).digest}")
     put(name)

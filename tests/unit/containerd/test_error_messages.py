@@ -371,3 +371,47 @@ def test_a_setpriv_that_cannot_start_ctr_is_a_failed_precondition() -> None:
 )
 def test_what_was_not_deleted_because_it_runs_is_told_from_other_failures(text: str, runs: bool) -> None:
     assert container_runs(str(error_from(f"ctr: {text}\n"))) is runs
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "hint"),
+    [
+        ('failed to resolve reference "r:5000/x:1": r:5000/x:1: not found', NotFound, "the name and the tag"),
+        (
+            'failed to resolve reference "r/x:1": pulling from host r failed with status code [manifests 1]: '
+            "401 Unauthorized",
+            PermissionDenied,
+            "some users",
+        ),
+        (
+            'failed to resolve reference "r/x:1": pull access denied, repository does not exist or may require '
+            "authorization: server message: insufficient_scope: authorization failed",
+            PermissionDenied,
+            "some users",
+        ),
+        (
+            'failed to resolve reference "r/x:1": pulling from host r failed with status code [manifests 1]: '
+            "429 Too Many Requests",
+            Unavailable,
+            "try later",
+        ),
+        (
+            'failed to resolve reference "r:401/x:1": failed to do request: Head "http://r:401/v2/x/manifests/1": '
+            "dial tcp 127.0.0.1:401: connect: connection refused",
+            Unavailable,
+            "can it be reached",
+        ),
+        (
+            'failed to do request: Head "https://r/v2/x/manifests/1": http: server gave HTTP response to HTTPS client',
+            Unavailable,
+            "--plain-http",
+        ),
+    ],
+)
+def test_what_a_registry_says_is_not_taken_for_containerds_own(
+    text: str, kind: type[PluginExecError], hint: str
+) -> None:
+    error = error_from_stderr(f"ctr: {text}", argv=["ctr"], returncode=1, operation="pull", id="x")
+    assert type(error) is kind
+    assert error.hint
+    assert hint in error.hint
