@@ -212,7 +212,7 @@ def clean_root(root_dir: Path, no_leaks: None) -> Iterator[None]:
     Whoever ends containers does so before: without the runtime's state in it, "ctr tasks rm --force" waits for ever.
     """
     yield
-    unmount_below(root_dir)  # the root file systems of images, if the test failed
+    unmount_below(root_dir / "containers")  # the root file systems of images, if the test failed
     # What nobody has read is held for the next executor, as long as its files are there.
     shutil.rmtree(root_dir, ignore_errors=True)
     wait_until(lambda: not loggers(root_dir), "the end of the loggers")

@@ -102,6 +102,7 @@ class Runs:
         self.codes = {"1.7.24~ds1": 0, "2.1.9+unknown": 0, "2.2.0": 0}
         self.interrupted = False
         self.ran: list[tuple[str, list[str]]] = []
+        self.again: list[str] = []
         monkeypatch.setattr(runner, "select", self.select)
         monkeypatch.setattr(runner, "run_pytest", self.run_pytest)
 
@@ -114,7 +115,12 @@ class Runs:
 
     def run_pytest(self, arguments: list[str], environment: dict[str, str]) -> tuple[int, bool]:
         """Remember."""
-        self.ran.append((environment[VERSION_VARIABLE], arguments))
+        cache, *arguments = arguments[1:]
+        assert cache.startswith("cache_dir=")
+        if arguments[: len(runner.LAST_FAILED)] == list(runner.LAST_FAILED):
+            self.again.append(environment[VERSION_VARIABLE])
+        else:
+            self.ran.append((environment[VERSION_VARIABLE], arguments))
         return self.codes[environment[VERSION_VARIABLE]], self.interrupted
 
 
@@ -148,6 +154,7 @@ def test_after_one_that_failed_the_next_is_run_and_the_end_is_a_failure(
     runs.codes["1.7.24~ds1"] = code
     assert runner.main([]) == 1
     assert [version for version, _ in runs.ran] == ["1.7.24~ds1", "2.1.9+unknown"]
+    assert runs.again == (["1.7.24~ds1"] if code == pytest.ExitCode.TESTS_FAILED else [])
     assert capsys.readouterr().out.splitlines()[-3:] == [
         f"containerd 1.7.24~ds1 of Debian trixie: failed: pytest ended with {code}",
         "containerd 2.1.9+unknown of Debian sid: passed",

@@ -19,9 +19,7 @@ def no_options_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(pytester: pytest.Pytester, argument: str) -> Settings:
     """Return the settings of a pytest with this argument; the plugin need not be installed."""
-    # Below xdist, each configuration with the plugin for reruns opens a connection and keeps it.
-    others = ("-pno:pluginexec", "-pno:rerunfailures")
-    return read_settings(pytester.parseconfigure(*others, "-ppluginexec.testing.plugin", argument))
+    return read_settings(pytester.parseconfigure("-pno:pluginexec", "-ppluginexec.testing.plugin", argument))
 
 
 @pytest.mark.parametrize(
