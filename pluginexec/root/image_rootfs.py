@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pluginexec.errors import FailedPrecondition, Unavailable
+from pluginexec.errors import FailedPrecondition
 from pluginexec.linux.directories import make_directory
 from pluginexec.linux.files import file_error
 from pluginexec.linux.mounts import unmount
 from pluginexec.linux.overlay import mount_overlay
+
+log = logging.getLogger(__name__)
 
 IMAGE = "pluginexec.image"
 """The annotation that holds the name of the image."""
@@ -79,7 +82,10 @@ class ImageRootfs:
 
 
 def unmount_rootfs(target: Path) -> None:
-    """Unmount what is mounted on the root of a plugin, if anything is, and remove the mount point."""
+    """Unmount what is mounted on the root of a plugin, if anything is, and remove the mount point.
+
+    What cannot be unmounted stays, and is logged: the end of a plugin must be told all the same.
+    """
     while True:
         try:
             target.rmdir()
@@ -92,4 +98,5 @@ def unmount_rootfs(target: Path) -> None:
         try:
             unmount(str(target))
         except OSError as error:
-            raise Unavailable(f"{str(target)!r} cannot be unmounted: {error.strerror}") from error
+            log.warning("%s cannot be unmounted: %s", target, error.strerror)
+            return
