@@ -146,4 +146,5 @@ def pattern(lines: list[str]) -> str:
 
 def test_ci_runs_the_command_that_readme_gives_for_the_tests() -> None:
     (command,) = re.findall(r"^    (python3 -m tests)$", (REPOSITORY / README).read_text(), re.MULTILINE)
-    assert command in (REPOSITORY / ".ci" / "run").read_text().splitlines()
+    lines = (REPOSITORY / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line == command or line.startswith(f"{command} ||")]

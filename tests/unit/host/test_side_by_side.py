@@ -15,6 +15,7 @@ IDS = ["c", "a", "b"]
 
 def test_all_are_worked_on_at_the_same_time_on_threads_that_have_ended_then() -> None:
     together = threading.Barrier(len(IDS), timeout=PATIENCE)
+    before = our_threads()
     names = []
 
     def work(id: str) -> None:
@@ -23,7 +24,7 @@ def test_all_are_worked_on_at_the_same_time_on_threads_that_have_ended_then() ->
 
     assert list(side_by_side(work, IDS)) == [None] * 3
     assert sorted(names) == [f"pluginexec-side-by-side-{number}" for number in range(3)]
-    assert our_threads() == set()
+    assert our_threads() == before
 
 
 def test_outcomes_come_in_the_order_asked_and_a_failure_stops_no_other() -> None:
