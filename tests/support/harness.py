@@ -109,6 +109,13 @@ class Exits:
             return [id for id, _ in self._exits]
 
 
+def catches(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal; without one, the first of a container ignores it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def held_descriptors() -> dict[int, str]:
     """Return this process's file descriptors and what they stand for."""
     found = {}

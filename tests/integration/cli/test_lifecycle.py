@@ -19,7 +19,7 @@ import pytest
 from pluginexec import Executor, NotFound
 from pluginexec.host.records import SHORT_LOCK_TIMEOUT, Records, is_alive
 from tests.integration.cli.conftest import Px, Spawn, finish
-from tests.support.harness import PATIENCE, wait_until
+from tests.support.harness import PATIENCE, catches, wait_until
 from tests.support.layouts import one_directory
 from tests.support.probe import SCRIPT
 
@@ -324,12 +324,6 @@ def test_attach_ends_in_silence_when_its_reader_goes_away_and_the_plugin_runs_on
     assert process.stderr.read() == b""
     assert px("ps", "-q").lines == [id]
     assert px("rm", "-f", id).code == 0
-
-
-def catches(pid: int, number: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
-    return bool(caught >> (number - 1) & 1)
 
 
 def test_inspect_shows_all_there_is_to_know(detached: Detached, px: Px, root_dir: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from pluginexec import Containerd, Executor, NotFound
 from tests.integration.cli.conftest import Px, Spawn, finish
-from tests.support.harness import PATIENCE, wait_until
+from tests.support.harness import PATIENCE, catches, wait_until
 
 TICK = "trap 'exit 7' TERM; while :; do sleep 0.02; done"
 
@@ -44,6 +44,8 @@ def started(program: Executor, shell: Any, id: str, request: pytest.FixtureReque
     """A plugin that the program started: it has its output, or nothing has."""
     stream = (tmp_path / "out").open("wb") if request.param == "relayed" else None
     program.create(id, shell(id, TICK), stream, stream)
+    pid = program.pid(id)
+    wait_until(lambda: catches(pid, signal.SIGTERM), "its trap")  # before, the first process of a container ignores it
     return id
 
 
